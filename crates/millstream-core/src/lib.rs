@@ -1,0 +1,56 @@
+//! The words, seams and worker runtime of Millstream: jobs, events and flows on the Postgres you already run.
+//!
+//! - **Words**: [`QueueName`], [`NewJob`], [`Job`], [`ClaimRef`], [`Outcome`], [`Effects`], [`Event`], [`Pattern`],
+//!   [`Schedule`].
+//! - **Seams**: [`QueueProvider`], [`JobStore`], [`EventStore`], [`StateStore`], over [`Store`].
+//! - **Time and randomness** come in by argument: [`Clock`], [`Entropy`].
+//!
+//! Applications use the `millstream` crate, which re-exports this one.
+
+mod backoff;
+mod claim;
+mod clock;
+mod duration_ms;
+mod effects;
+mod entropy;
+mod error;
+mod event;
+mod job;
+mod name;
+mod options;
+mod outcome;
+mod page;
+mod pattern;
+mod queue;
+mod schedule;
+mod store;
+mod stores;
+
+pub mod limits;
+pub mod payload;
+
+pub use backoff::Backoff;
+pub use claim::{ClaimRef, Claimed, Progress, Signal, Wake, Want};
+pub use clock::{Clock, ManualClock, Sleep, SystemClock};
+pub use effects::{Append, Effects, NewEvent, RunRow, StateOp};
+pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
+pub use error::{Error, Result, Source};
+pub use event::{Appended, Direction, Event, EventQuery, StartFrom};
+pub use job::{Enqueued, Job, JobOptions, JobSettings, JobState, NewJob, Removal, RunAt};
+pub use name::{JobId, JobName, QueueName, StreamName};
+pub use options::{
+    Admitted, JobEvents, LEASE_DEFAULT, LEASE_MIN, POLL_DEFAULT, QueueDefaults, Signals, StoreOptions, check_enqueue_batch,
+};
+pub use outcome::{Outcome, Settlement, Verdict};
+pub use page::Page;
+pub use pattern::Pattern;
+pub use queue::{JobCounts, JobsQuery, QueueEvent, QueueEventKind, QueueInfo};
+pub use schedule::{DueTicks, Missed, Schedule, ScheduleInfo, Timetable};
+pub use store::{
+    BoxStream, Capabilities, Consumer, EventStore, Executor, JobStore, OwnLoop, QueueProvider, Realm, StateStore, Store,
+    Work,
+};
+pub use stores::Stores;
+
+/// A moment, in UTC.
+pub type Timestamp = jiff::Timestamp;

@@ -1,0 +1,135 @@
+//! Names: of queues, jobs, job ids and streams. A value of these types is valid; there is no other way to get one.
+
+use std::{borrow::Borrow, fmt, sync::Arc};
+
+use crate::{
+    error::{Error, Result},
+    limits::{JOB_ID_BYTES_MAX, JOB_NAME_BYTES_MAX, QUEUE_NAME_BYTES_MAX, STREAM_NAME_BYTES_MAX},
+};
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $expected:literal, $valid:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            #[doc = concat!("Checks and keeps a ", $what, ".\n\n# Errors\n\n[`Error::Invalid`] unless it is ", $expected, ".")]
+            pub fn new(text: impl Into<Arc<str>>) -> Result<Self> {
+                let text = text.into();
+                let valid: fn(&str) -> bool = $valid;
+                if valid(&text) { Ok(Self(text)) } else { Err(Error::invalid($what, &*text, $expected)) }
+            }
+
+            /// The text itself.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{:?}", &*self.0)
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<&str> for $name {
+            type Error = Error;
+            fn try_from(text: &str) -> Result<Self> {
+                Self::new(text)
+            }
+        }
+
+        impl TryFrom<String> for $name {
+            type Error = Error;
+            fn try_from(text: String) -> Result<Self> {
+                Self::new(text)
+            }
+        }
+
+        impl TryFrom<&$name> for $name {
+            type Error = Error;
+            fn try_from(name: &$name) -> Result<Self> {
+                Ok(name.clone())
+            }
+        }
+
+        impl std::str::FromStr for $name {
+            type Err = Error;
+            fn from_str(text: &str) -> Result<Self> {
+                Self::new(text)
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+                let text = <String as serde::Deserialize>::deserialize(deserializer)?;
+                Self::new(text).map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+name! {
+    /// The name of a queue: what pg-boss and BullMQ both accept, so a queue can move between stores.
+    ///
+    /// ```
+    /// use millstream_core::QueueName;
+    ///
+    /// assert!(QueueName::new("mail/outbound").is_ok());
+    /// assert!(QueueName::new("").is_err());
+    /// assert!(QueueName::new("grüße").is_err());
+    /// ```
+    QueueName, "queue name", "1 to 255 bytes of letters, digits, `_`, `.`, `-`, `/`",
+    |text| (1..=QUEUE_NAME_BYTES_MAX).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_.-/".contains(&byte))
+}
+
+name! {
+    /// Routes a job to a handler inside its queue.
+    JobName, "job name", "1 to 255 bytes without control characters",
+    |text| (1..=JOB_NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+name! {
+    /// Finds one job in its queue again. Opaque; a caller's own id *is* the id.
+    JobId, "job id", "1 to 255 bytes without control characters",
+    |text| (1..=JOB_ID_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+name! {
+    /// A named, ordered sequence of events, such as `nq:flow:<run id>`.
+    StreamName, "stream name", "1 to 255 bytes without NUL",
+    |text| (1..=STREAM_NAME_BYTES_MAX).contains(&text.len()) && !text.contains('\0')
+}
+
+/// A job without a name of its own goes by its queue's.
+impl From<&QueueName> for JobName {
+    fn from(queue: &QueueName) -> Self {
+        Self(queue.0.clone())
+    }
+}

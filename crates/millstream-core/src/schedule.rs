@@ -1,0 +1,202 @@
+//! Schedules: a job each time a cron expression matches, in a time zone.
+//!
+//! **Exactly one job per tick**, however many processes run: the tick's job has an id made of the schedule's key
+//! and the tick, and the store moves a schedule's next tick in the transaction that enqueues the job.
+//!
+//! **Daylight saving.** An expression that names a fixed time runs once a day: a time that the clocks skip runs at
+//! the first moment after the gap, a time that comes twice runs the first time. An expression with a wildcard or a
+//! step in its minutes or hours runs by elapsed time: nothing is made up in a gap, and it goes on through the hour
+//! that comes twice.
+
+use std::sync::Arc;
+
+use croner::{Cron, parser::{CronParser, Seconds}};
+use jiff::tz::TimeZone;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    Timestamp,
+    error::{Error, Result},
+    job::{JobOptions, NewJob},
+    limits::SCHEDULE_CATCH_UP_MAX,
+    name::{JobId, JobName, QueueName},
+    payload,
+};
+
+/// A tick this much late was missed: nobody was there to fire it.
+const MISSED_AFTER: jiff::SignedDuration = jiff::SignedDuration::from_secs(60);
+
+/// A job each time a cron expression matches.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Schedule {
+    /// The queue its jobs go to.
+    pub queue: QueueName,
+    /// Tells the schedules of one queue apart; writing one with a key that exists replaces it.
+    pub key: Arc<str>,
+    /// Five fields (minute, hour, day of month, month, day of week), or six with seconds first.
+    pub cron: Arc<str>,
+    /// An IANA time zone name, such as `Europe/Berlin`.
+    pub time_zone: Arc<str>,
+    /// The jobs' name.
+    pub name: JobName,
+    /// The jobs' data.
+    pub data: Value,
+    /// The jobs' options.
+    #[serde(default)]
+    pub options: JobOptions,
+    /// What happens to ticks that nobody was there to fire.
+    #[serde(default)]
+    pub missed: Missed,
+}
+
+/// What happens to ticks that nobody was there to fire: those more than a minute late when a process looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Missed {
+    /// They are dropped.
+    Skip,
+    /// The latest of them runs.
+    #[default]
+    Once,
+    /// Each of them runs, up to [`SCHEDULE_CATCH_UP_MAX`], the oldest first.
+    All,
+}
+
+/// A stored schedule.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ScheduleInfo {
+    /// What was asked for.
+    #[serde(flatten)]
+    pub schedule: Schedule,
+    /// Its next tick; `None` if there is none any more.
+    pub next_at: Option<Timestamp>,
+    /// The latest tick that enqueued a job.
+    pub last_at: Option<Timestamp>,
+}
+
+/// What is due of one schedule.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DueTicks {
+    /// The ticks to enqueue a job for, oldest first.
+    pub fire: Vec<Timestamp>,
+    /// The next tick after them.
+    pub next: Option<Timestamp>,
+}
+
+impl Schedule {
+    /// A schedule in UTC whose jobs have no data.
+    pub fn new(queue: QueueName, key: impl Into<Arc<str>>, cron: impl Into<Arc<str>>, name: JobName) -> Self {
+        Self {
+            queue,
+            key: key.into(),
+            cron: cron.into(),
+            time_zone: "UTC".into(),
+            name,
+            data: Value::Null,
+            options: JobOptions::default(),
+            missed: Missed::default(),
+        }
+    }
+
+    /// Reads the expression and the time zone, and checks the rest.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] naming the part that was wrong.
+    pub fn timetable(&self) -> Result<Timetable> {
+        payload::check_key("schedule key", &self.key)?;
+        self.options.check()?;
+        Timetable::new(&self.cron, &self.time_zone)
+    }
+
+    /// The job of one tick. Its id is the same in every process.
+    pub fn job(&self, tick: Timestamp) -> Result<NewJob> {
+        let id = JobId::new(format!("schedule:{}:{}", fitting(&self.key), tick.as_second()))?;
+        let mut job = NewJob::new(self.queue.clone(), self.name.clone(), self.data.clone()).id(id);
+        job.options = self.options.clone();
+        Ok(job)
+    }
+}
+
+/// A key may be longer than an id: a long one is told apart by its hash.
+fn fitting(key: &str) -> String {
+    let plain = key.len() <= 200 && !key.chars().any(char::is_control);
+    if plain {
+        return key.to_owned();
+    }
+    // FNV-1a: the same in every process and release, which the standard hasher does not promise.
+    let hash = key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let start: String = key.chars().filter(|char| !char.is_control()).take(40).collect();
+    format!("{start}#{hash:016x}")
+}
+
+/// A cron expression in a time zone.
+///
+/// ```
+/// use millstream_core::Timetable;
+///
+/// let nightly = Timetable::new("30 2 * * *", "Europe/Berlin")?;
+/// let before = "2026-11-21T00:00:00Z".parse().unwrap();
+/// assert_eq!(nightly.next_after(before).unwrap().to_string(), "2026-11-21T01:30:00Z");
+/// # Ok::<(), millstream_core::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Timetable {
+    cron: Cron,
+    zone: TimeZone,
+}
+
+impl Timetable {
+    /// Reads an expression (five fields, or six with seconds first) and an IANA time zone name.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for either.
+    pub fn new(cron: &str, time_zone: &str) -> Result<Self> {
+        let zone = TimeZone::get(time_zone).map_err(|_| {
+            Error::invalid("time zone", time_zone, "an IANA time zone name, such as `UTC` or `Europe/Berlin`")
+        })?;
+        let cron = CronParser::builder().seconds(Seconds::Optional).build().parse(cron).map_err(|error| {
+            let expected = format!("five cron fields, or six with seconds first, such as `*/5 * * * *` ({error})");
+            Error::invalid("cron expression", cron, expected)
+        })?;
+        Ok(Self { cron, zone })
+    }
+
+    /// The first tick after `after`; `None` if the expression never matches again.
+    pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
+        let from = after.to_zoned(self.zone.clone());
+        self.cron.find_next_occurrence(&from, false).ok().map(|tick| tick.timestamp())
+    }
+
+    /// What is due at `now`, when `next` is the next tick that was not dealt with.
+    pub fn due(&self, next: Timestamp, now: Timestamp, missed: Missed) -> DueTicks {
+        let mut fire = Vec::new();
+        let mut tick = Some(next);
+        let mut looked = 0;
+        while let Some(at) = tick.filter(|at| *at <= now) {
+            let late = now.duration_since(at) > MISSED_AFTER;
+            match missed {
+                Missed::Skip if late => {}
+                Missed::Once => fire = vec![at],
+                Missed::Skip | Missed::All => fire.push(at),
+            }
+            looked += 1;
+            if looked == SCHEDULE_CATCH_UP_MAX && missed == Missed::All {
+                tick = self.next_after(at);
+                break;
+            }
+            tick = match looked < SCHEDULE_CATCH_UP_MAX {
+                true => self.next_after(at),
+                // A long sleep of a frequent schedule: what lies between is missed anyway.
+                false => self.next_after(at.max(now.checked_sub(MISSED_AFTER).unwrap_or(at))),
+            };
+        }
+        DueTicks { fire, next: tick }
+    }
+}

@@ -1,0 +1,228 @@
+//! The seams: what a store does. Batch-first, dyn-compatible, named by what happens to a job or an event.
+//!
+//! Two ideas carry them. **Effects are data:** a handler never holds a transaction; what should happen with its
+//! outcome is a value, so no driver type crosses a trait and settles of many handlers share one commit. **A realm is
+//! where one commit reaches:** stores of one realm write effects inside `settle`; effects for another realm go
+//! through the split store.
+
+use std::{fmt, pin::Pin, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use futures_core::Stream;
+use serde_json::Value;
+
+use crate::{
+    Timestamp,
+    claim::{ClaimRef, Claimed, Progress, Signal, Wake, Want},
+    effects::{Append, StateOp},
+    error::Result,
+    event::{Appended, Event, EventQuery, StartFrom},
+    job::{Enqueued, Job, NewJob},
+    name::{JobId, QueueName},
+    outcome::{Settlement, Verdict},
+    page::Page,
+    pattern::Pattern,
+    queue::{JobCounts, JobsQuery, QueueEvent, QueueInfo},
+    schedule::{Schedule, ScheduleInfo},
+};
+
+/// A stream of events or notices that owns what it needs.
+pub type BoxStream<T> = Pin<Box<dyn Stream<Item = T> + Send + 'static>>;
+
+/// Where one commit reaches: one Postgres database, one SQLite file, one Redis.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct Realm(Arc<str>);
+
+impl Realm {
+    /// Stores with equal text share commits.
+    pub fn new(text: impl Into<Arc<str>>) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Display for Realm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Realm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Realm({})", self.0)
+    }
+}
+
+/// A closed list of what a store may lack. The conformance suite checks that what is missing is refused by its name,
+/// and that everything else works.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Cancelled jobs have a state of their own, rather than being failed.
+    pub cancelled_state: bool,
+    /// `settle` writes effects in its own transaction.
+    pub effects_in_settle: bool,
+    /// Pause is seen by every process.
+    pub shared_pause: bool,
+}
+
+impl Capabilities {
+    /// A store that lacks nothing.
+    pub const ALL: Self = Self { cancelled_state: true, effects_in_settle: true, shared_pause: true };
+}
+
+/// What every store is.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Its name in errors and logs, such as `sqlite`.
+    fn kind(&self) -> &'static str;
+    /// Where its commits reach.
+    fn realm(&self) -> &Realm;
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+    /// Ends its tasks and connections. Calls after it answer [`Error::Closed`](crate::Error::Closed); closing again
+    /// is fine. What was acknowledged is durable.
+    async fn close(&self) -> Result<()>;
+}
+
+/// Jobs in, jobs looked at, queues steered.
+#[async_trait]
+pub trait QueueProvider: Store {
+    /// Stores a batch in one transaction: all of them, or none and an error that names which (`jobs[3]: …`). The
+    /// answers are in the order of the jobs. Two jobs with one id inside a batch: the second is the duplicate.
+    async fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>>;
+    /// One job, wherever it is in its life.
+    async fn job(&self, queue: &QueueName, id: &JobId) -> Result<Option<Job>>;
+    /// A page of jobs, newest first. A job that exists throughout and matches throughout is on exactly one page.
+    async fn jobs(&self, query: &JobsQuery) -> Result<Page<Job>>;
+    /// Exact counts, right in the commit that changes them. All zero for a queue that does not exist.
+    async fn counts(&self, queue: &QueueName) -> Result<JobCounts>;
+    /// Every queue, by name.
+    async fn queues(&self) -> Result<Vec<QueueInfo>>;
+    /// No worker of any process claims from the queue until it is resumed, also after a restart. Running jobs go on.
+    async fn pause(&self, queue: &QueueName) -> Result<()>;
+    /// Ends a pause.
+    async fn resume(&self, queue: &QueueName) -> Result<()>;
+    /// Whether it is paused.
+    async fn is_paused(&self, queue: &QueueName) -> Result<bool>;
+    /// Cancels a job. A waiting or delayed one is cancelled at once; a running one is told through `beat`, and is
+    /// cancelled when its attempt ends in anything but success. False: there is no such job, or it is finished.
+    async fn cancel(&self, queue: &QueueName, id: &JobId) -> Result<bool>;
+    /// Runs a finished job again: it is waiting, keeps counting its attempts, and has at least one more. False:
+    /// there is no such job, or it is not finished.
+    async fn retry(&self, queue: &QueueName, id: &JobId) -> Result<bool>;
+    /// Removes a job in whatever state; a running one's claim is lost. Its id is free again. False: no such job.
+    async fn remove(&self, queue: &QueueName, id: &JobId) -> Result<bool>;
+    /// Makes a delayed job waiting now. False: there is no such job, or it is not delayed.
+    async fn promote(&self, queue: &QueueName, id: &JobId) -> Result<bool>;
+    /// Writes a schedule. One with the same queue and key is replaced; its next tick is counted from now only if its
+    /// expression or time zone changed.
+    async fn schedule_upsert(&self, schedule: &Schedule) -> Result<()>;
+    /// Every schedule, or a queue's, by queue and key.
+    async fn schedules(&self, queue: Option<&QueueName>) -> Result<Vec<ScheduleInfo>>;
+    /// Removes a schedule; jobs it enqueued stay. False: no such schedule.
+    async fn unschedule(&self, queue: &QueueName, key: &str) -> Result<bool>;
+    /// What happens in the queue, in every process, from when this call returned. A hint for people and pages: a slow
+    /// watcher loses the oldest. What must not be missed reads the event store.
+    async fn watch(&self, queue: &QueueName) -> Result<BoxStream<QueueEvent>>;
+    /// Who runs the loop.
+    fn work(&self) -> Work;
+}
+
+/// Who runs the loop of a queue's workers.
+#[derive(Clone)]
+pub enum Work {
+    /// Stores of our own: the shared worker runtime drives them.
+    Shared(Arc<dyn JobStore>),
+    /// A store with a loop of its own (BullMQ), which hands jobs to the same executor.
+    Own(Arc<dyn OwnLoop>),
+}
+
+/// What the shared worker runtime drives. Every method is a batch and one transaction. It may be called from any
+/// async runtime of the process: `beat` is called from the heartbeat's own.
+#[async_trait]
+pub trait JobStore: Store {
+    /// How long a claim holds without a beat.
+    fn lease(&self) -> Duration;
+    /// Takes ready jobs of all these queues in one call: by priority, then in the order in which they became ready;
+    /// paused queues skipped. The attempt counts from here.
+    async fn claim(&self, wants: &[Want]) -> Result<Vec<Claimed>>;
+    /// The fence first; only accepted claims' outcomes and effects are written. One refused effect never fails its
+    /// neighbours. The answers are in the order of the batch.
+    async fn settle(&self, batch: &[Settlement]) -> Result<Vec<Verdict>>;
+    /// Heartbeat: renews the claims it names, and answers about those that need attention. It never waits behind
+    /// other calls of this process.
+    async fn beat(&self, held: &[ClaimRef]) -> Result<Vec<(ClaimRef, Signal)>>;
+    /// Notes the progress of running jobs; that of a lost claim is dropped.
+    async fn progress(&self, notes: &[Progress]) -> Result<()>;
+    /// Gives claims back: waiting again, no attempt burned. Claims that no longer hold are skipped.
+    async fn release(&self, held: &[ClaimRef]) -> Result<()>;
+    /// Expired claims back to waiting, their attempt burned; failed when attempts are used up, cancelled where that
+    /// was asked for. Answers how many.
+    async fn rescue(&self) -> Result<u64>;
+    /// Delayed jobs that are due become waiting; answers when the next one is due.
+    async fn promote_due(&self) -> Result<Option<Timestamp>>;
+    /// Schedules that are due enqueue their job, once per tick among all processes; answers when the next is due.
+    async fn fire_schedules(&self) -> Result<Option<Timestamp>>;
+    /// Removes finished jobs past their [`Removal`](crate::Removal), and expired state and keys. Answers how many
+    /// rows.
+    async fn sweep(&self) -> Result<u64>;
+    /// Returns when there may be work for these queues, or never: a hint, may be lost, doubled, early. Registers at
+    /// its first poll, so: poll it once, look, then await it.
+    async fn wait(&self, queues: &[QueueName]) -> Wake;
+}
+
+/// A store with a loop of its own.
+#[async_trait]
+pub trait OwnLoop: Send + Sync + 'static {
+    /// Starts consuming a queue.
+    async fn start(
+        &self,
+        queue: &QueueName,
+        concurrency: u32,
+        executor: Arc<dyn Executor>,
+    ) -> Result<Box<dyn Consumer>>;
+}
+
+/// The whole life of one attempt: dispatch by name, timeout, panic, outcome, effects.
+#[async_trait]
+pub trait Executor: Send + Sync + 'static {
+    /// Runs one claimed job.
+    async fn run(&self, job: Claimed) -> Settlement;
+}
+
+/// A running consumer of a store with a loop of its own.
+#[async_trait]
+pub trait Consumer: Send + Sync + 'static {
+    /// Takes no more jobs.
+    fn pause(&self);
+    /// Takes jobs again.
+    fn resume(&self);
+    /// Takes no more jobs, gives running ones this long, then ends.
+    async fn stop(self: Box<Self>, grace: Duration) -> Result<()>;
+}
+
+/// An append-only log of events in streams.
+#[async_trait]
+pub trait EventStore: Store {
+    /// Appends a batch in one transaction: all of it, or none and an error that names which (`append[1]: …`).
+    async fn append(&self, batch: &[Append]) -> Result<Vec<Appended>>;
+    /// Reads a page.
+    async fn query(&self, query: &EventQuery) -> Result<Vec<Event>>;
+    /// Backfill, then live, as one loop: no gap, no double, in order of position. An error ends the stream.
+    async fn subscribe(&self, pattern: &Pattern, from: StartFrom) -> Result<BoxStream<Result<Event>>>;
+    /// The position of the last event; 0 in an empty log.
+    async fn head(&self) -> Result<u64>;
+}
+
+/// Run state: values by key.
+#[async_trait]
+pub trait StateStore: Store {
+    /// A value, unless it is missing or expired.
+    async fn get(&self, key: &str) -> Result<Option<Value>>;
+    /// Writes a batch in one transaction.
+    async fn apply(&self, ops: &[StateOp]) -> Result<()>;
+    /// Keys that begin with these bytes, sorted.
+    async fn list(&self, prefix: &str, limit: u32) -> Result<Vec<Arc<str>>>;
+    /// Compare and set: true when the stored value was `old` (`None`: missing) and is `new` now. A value written so
+    /// has no time to live.
+    async fn swap(&self, key: &str, old: Option<&Value>, new: Option<&Value>) -> Result<bool>;
+}
