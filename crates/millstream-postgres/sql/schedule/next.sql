@@ -1,0 +1,3 @@
+-- When the next schedule is due.
+-- Rides schedule_due.
+select s.next_at from {schema}.schedule s where s.next_at is not null order by s.next_at limit 1

@@ -1,0 +1,78 @@
+//! Events out, a page at a time.
+
+use std::sync::Arc;
+
+use millstream_core::{
+    Direction, Event, EventQuery, Pattern, Result, StreamName,
+    limits::PAGE_ROWS_MAX,
+};
+use tokio_postgres::Row;
+
+use crate::{
+    fault::{Fault, again},
+    rows::{self, Time},
+    shared::Shared,
+    sql::{On, Sql},
+};
+
+/// Reads a page, of everything that was committed when it was asked for.
+pub(crate) async fn query(shared: &Shared, query: &EventQuery) -> Result<Vec<Event>> {
+    let rows = again!(format!("query events of `{}`", query.pattern), page(shared, query))?;
+    rows.iter().map(event).collect()
+}
+
+async fn page(shared: &Shared, query: &EventQuery) -> Result<Vec<Row>, Fault> {
+    let conn = shared.conn().await?;
+    let on = On::Conn(&conn);
+    shared.run(on, Sql::EventsFlush, &[&shared.notify]).await?;
+    read(shared, on, query).await
+}
+
+/// Reads a page of what is numbered.
+pub(crate) async fn read(shared: &Shared, on: On<'_>, query: &EventQuery) -> Result<Vec<Row>, Fault> {
+    let backward = query.direction == Direction::Backward;
+    let after = query.after.map_or(0, rows::integer);
+    let up_to = query.up_to.map_or(i64::MAX, rows::integer);
+    let (since, until) = (query.since.map(Time), query.until.map(Time));
+    let kinds: Vec<&str> = query.kinds.iter().map(|kind| &**kind).collect();
+    let kinds = (!kinds.is_empty()).then_some(kinds);
+    let limit = i64::from(query.limit.min(PAGE_ROWS_MAX));
+    let (from, to) = match &query.pattern {
+        Pattern::Exact(stream) => {
+            let sql = if backward { Sql::EventsReadStreamBackward } else { Sql::EventsReadStream };
+            return shared.run(on, sql, &[&stream.as_str(), &after, &up_to, &since, &until, &kinds, &limit]).await;
+        }
+        Pattern::All => (None, None),
+        Pattern::Prefix(prefix) => (Some(&**prefix), rows::above(prefix)),
+    };
+    let sql = if backward { Sql::EventsReadBackward } else { Sql::EventsRead };
+    shared.run(on, sql, &[&from, &after, &up_to, &since, &until, &kinds, &limit, &to]).await
+}
+
+/// The position of the last event that was committed when it was asked for.
+pub(crate) async fn head(shared: &Shared) -> Result<u64> {
+    let rows = shared.call("read the log's head", Sql::EventsFlush, &[&shared.notify]).await?;
+    let head: i64 = rows.first().map_or(0, |row| row.get("head"));
+    rows::count(head, rows::at("event_head", &1)("pos"))
+}
+
+pub(crate) fn event(row: &Row) -> Result<Event> {
+    let id: i64 = row.get("id");
+    let place = rows::at("queue_events", &id);
+    let shared = |column: &str| rows::shared(row.get(column));
+    let version: Option<i64> = row.get("version");
+    let attempt: Option<i32> = row.get("attempt");
+    Ok(Event {
+        id: rows::count(id, place("id"))?,
+        stream: rows::word::<StreamName>(row.get("stream"), place("stream"))?,
+        version: version.map(|version| rows::count(version, place("version"))).transpose()?,
+        ts: row.get::<_, Time>("ts").0,
+        kind: Arc::from(row.get::<_, &str>("type")),
+        run_id: shared("run_id"),
+        flow_name: shared("flow_name"),
+        step_name: shared("step_name"),
+        step_id: shared("step_id"),
+        attempt: attempt.map(|attempt| rows::count(i64::from(attempt), place("attempt"))).transpose()?,
+        data: rows::json(row.get("data"), place("data"))?,
+    })
+}

@@ -1,0 +1,128 @@
+//! Hears other processes: one connection that listens, and is opened again when it breaks.
+//!
+//! A pooler that shares server connections swallows notifications. So a listener first sends itself one; if that does
+//! not come, it says so once, and the process polls.
+
+use std::{sync::Arc, time::Duration};
+
+use millstream_core::Wake;
+use tokio::{sync::watch, task::JoinSet};
+use tokio_postgres::AsyncMessage;
+
+use crate::{connect::Wire, fault::Fault, shared::Shared};
+
+/// The first wait before connecting again, doubled up to the last.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LAST: Duration = Duration::from_secs(10);
+/// How long the listener's own notification may take.
+const PROBE_WITHIN: Duration = Duration::from_secs(3);
+/// How often a quiet connection is asked whether it is still there.
+const ALIVE_EVERY: Duration = Duration::from_secs(30);
+const ALIVE_WITHIN: Duration = Duration::from_secs(10);
+/// How long until a listener that heard nothing of itself is tried again.
+const DEAF_REST: Duration = Duration::from_secs(300);
+
+/// Why a listener ended.
+enum Ended {
+    /// It never heard itself.
+    Deaf,
+    Broken,
+}
+
+/// Listens until the store closes.
+pub(crate) async fn run(shared: Arc<Shared>) {
+    let mut wait = RETRY_FIRST;
+    let mut warned = false;
+    loop {
+        match listen(&shared, &mut wait).await {
+            Ok(Ended::Deaf) => {
+                if !warned {
+                    tracing::warn!(
+                        "notifications do not arrive: a pooler between this process and Postgres? It polls instead; \
+                         connect to Postgres itself, or set `notify` to false"
+                    );
+                    warned = true;
+                }
+                tokio::time::sleep(DEAF_REST).await;
+            }
+            Ok(Ended::Broken) => tracing::warn!("the listening connection broke; opening another in {wait:?}"),
+            Err(fault) => {
+                tracing::warn!(error = %fault.told("listen"), "trying again in {wait:?}");
+            }
+        }
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(RETRY_LAST);
+    }
+}
+
+async fn listen(shared: &Arc<Shared>, wait: &mut Duration) -> Result<Ended, Fault> {
+    let (client, wire) = shared.connector.open().await?;
+    let (heard, mut hears) = watch::channel(false);
+    let mut driver = JoinSet::new();
+    driver.spawn(drive(wire, shared.clone(), heard));
+    client.batch_execute(&format!("listen \"{}\"", shared.schema.channel())).await?;
+    let probe = format!("select pg_notify('{}', '{}:p')", shared.schema.channel(), shared.origin);
+    client.batch_execute(&probe).await?;
+    let probed = tokio::time::timeout(PROBE_WITHIN, async { hears.wait_for(|heard| *heard).await.map(drop) }).await;
+    match probed {
+        Ok(Ok(())) => {}
+        Ok(Err(_)) => return Ok(Ended::Broken),
+        Err(_) => return Ok(Ended::Deaf),
+    }
+    *wait = RETRY_FIRST;
+    // Whatever was notified while nobody listened.
+    shared.signals.everything();
+    loop {
+        tokio::select! {
+            _ = driver.join_next() => return Ok(Ended::Broken),
+            () = tokio::time::sleep(ALIVE_EVERY) => {
+                let asked = tokio::time::timeout(ALIVE_WITHIN, client.batch_execute("select 1")).await;
+                if !matches!(asked, Ok(Ok(()))) {
+                    return Ok(Ended::Broken);
+                }
+            }
+        }
+    }
+}
+
+async fn drive(mut wire: Wire, shared: Arc<Shared>, heard: watch::Sender<bool>) {
+    while let Some(message) = std::future::poll_fn(|cx| wire.poll_message(cx)).await {
+        match message {
+            Ok(AsyncMessage::Notification(note)) => hear(&shared, note.payload(), &heard),
+            Ok(_) => {}
+            Err(error) => {
+                tracing::debug!(%error, "the listening connection ended");
+                return;
+            }
+        }
+    }
+}
+
+/// `e`: events were numbered. `<origin>:` then `w` work, `b` beat, `f` feed, `p` probe.
+fn hear(shared: &Shared, payload: &str, heard: &watch::Sender<bool>) {
+    if payload == "e" {
+        return shared.signals.log_grew();
+    }
+    let Some((origin, word)) = payload.split_once(':') else { return };
+    if origin == shared.origin {
+        // Told already, right after the commit; it only proves that notifications arrive.
+        heard.send_replace(true);
+        return;
+    }
+    match word.split_at_checked(1) {
+        Some(("w", queues)) => wake(shared, queues, Wake::Work),
+        Some(("b", queues)) => wake(shared, queues, Wake::Beat),
+        Some(("f", _)) => shared.signals.feed.send_modify(|epoch| *epoch += 1),
+        _ => {}
+    }
+}
+
+fn wake(shared: &Shared, queues: &str, wake: Wake) {
+    for queue in queues.split(',') {
+        match (queue.parse().ok().and_then(|id| shared.name(id)), wake) {
+            (Some(name), Wake::Work) => shared.signals.work(&name),
+            (Some(name), Wake::Beat) => shared.signals.beat(&name),
+            (None, _) => shared.signals.anybody(wake),
+        }
+    }
+}

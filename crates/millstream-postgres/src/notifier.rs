@@ -1,0 +1,102 @@
+//! Wake-ups for other processes: one NOTIFY for whatever was committed while the last one was under way. Never inside
+//! a transaction that enqueues or settles: NOTIFY holds a lock of the whole database until its commit.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use tokio::sync::Notify;
+
+use crate::{
+    fault::Fault,
+    shared::{Shared, lock},
+    sql::{On, Sql},
+};
+
+/// Notifications closer together than this travel in one; the first goes at once.
+const APART: Duration = Duration::from_millis(2);
+/// Queues named in one notification; more are told as "any". A payload holds 8,000 bytes.
+const QUEUES_MAX: usize = 500;
+/// Queue events of one insert.
+const FEED_BATCH: usize = 1_000;
+/// Queue events that wait to be told; more than that lose the oldest, as a slow watcher does.
+const FEED_MAX: usize = 10 * FEED_BATCH;
+
+/// What is to be told. Written by whoever committed, taken by the task.
+#[derive(Default)]
+pub(crate) struct Notifier {
+    pending: Mutex<Pending>,
+    some: Notify,
+}
+
+#[derive(Default)]
+struct Pending {
+    work: BTreeSet<i32>,
+    beat: BTreeSet<i32>,
+    feed: Vec<String>,
+}
+
+impl Notifier {
+    pub(crate) fn work(&self, queue: i32) {
+        if lock(&self.pending).work.insert(queue) {
+            self.some.notify_one();
+        }
+    }
+
+    pub(crate) fn beat(&self, queue: i32) {
+        lock(&self.pending).beat.insert(queue);
+        self.some.notify_one();
+    }
+
+    pub(crate) fn feed(&self, event: String) {
+        let mut pending = lock(&self.pending);
+        if pending.feed.len() >= FEED_MAX {
+            pending.feed.drain(..FEED_BATCH);
+        }
+        pending.feed.push(event);
+        self.some.notify_one();
+    }
+
+    /// Tells, until the store closes. What cannot be told is dropped: it is a hint.
+    pub(crate) async fn run(shared: Arc<Shared>) {
+        loop {
+            shared.notifier.some.notified().await;
+            let pending = std::mem::take(&mut *lock(&shared.notifier.pending));
+            if let Err(fault) = tell(&shared, pending).await {
+                tracing::debug!(error = %fault.told("notify"), "other processes will look by themselves");
+            }
+            tokio::time::sleep(APART).await;
+        }
+    }
+}
+
+async fn tell(shared: &Shared, pending: Pending) -> Result<(), Fault> {
+    let conn = shared.conn().await?;
+    let on = On::Conn(&conn);
+    for events in pending.feed.chunks(FEED_BATCH) {
+        shared.run(on, Sql::FeedInsert, &[&shared.origin, &events.to_vec()]).await?;
+    }
+    if !shared.notify {
+        return Ok(());
+    }
+    let channel = shared.schema.channel();
+    let mut words = Vec::new();
+    words.extend(word('w', &pending.work));
+    words.extend(word('b', &pending.beat));
+    words.extend((!pending.feed.is_empty()).then(|| "f".to_owned()));
+    for word in words {
+        shared.run(on, Sql::FeedNotify, &[&channel, &format!("{}:{word}", shared.origin)]).await?;
+    }
+    Ok(())
+}
+
+/// `w1,2,3`, or `w*` for too many; `None` for none.
+fn word(kind: char, queues: &BTreeSet<i32>) -> Option<String> {
+    if queues.len() > QUEUES_MAX {
+        return Some(format!("{kind}*"));
+    }
+    let listed: Vec<String> = queues.iter().map(ToString::to_string).collect();
+    (!listed.is_empty()).then(|| format!("{kind}{}", listed.join(",")))
+}

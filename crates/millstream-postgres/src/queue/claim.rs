@@ -1,0 +1,170 @@
+//! Taking ready jobs.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use millstream_core::{
+    ClaimRef, Claimed, Clock, JobId, JobName, QueueEvent, QueueEventKind, QueueName, Result, SystemClock, Want,
+    limits::CLAIM_BATCH_MAX,
+};
+use tokio_postgres::Row;
+
+use super::held;
+use crate::{
+    events,
+    fault::{Fault, again},
+    rows::{self, OwnId, Time},
+    shared::{Shared, lock, transact},
+    sql::{On, Sql},
+};
+
+/// Numbers below the last one taken that a search begins at: whoever got its number earlier and commits later is
+/// still found at once.
+const MARGIN: i64 = 2_000;
+/// How often a search begins at the beginning, for those that commit later than that.
+const FULL_EVERY: Duration = Duration::from_secs(1);
+
+/// Where the search for ready jobs begins in each queue. A held horizon keeps the entries of taken jobs in the index;
+/// without a floor each claim would walk over all of them. Only a hint: a wrong floor costs a second, not a job.
+#[derive(Default)]
+pub(crate) struct Floors {
+    known: Mutex<Known>,
+    /// Real time: the database's index does not care for a clock of tests.
+    clock: SystemClock,
+}
+
+#[derive(Default)]
+struct Known {
+    floors: HashMap<i32, Floor>,
+    full_at: Option<Duration>,
+}
+
+#[derive(Clone, Copy)]
+struct Floor {
+    priority: i32,
+    seq: i64,
+}
+
+/// Below every job.
+const BOTTOM: Floor = Floor { priority: i32::MIN, seq: 0 };
+
+impl Floors {
+    fn of(&self, queues: &[i32]) -> Vec<Floor> {
+        let mut known = lock(&self.known);
+        let now = self.clock.monotonic();
+        if known.full_at.is_none_or(|at| now >= at + FULL_EVERY) {
+            known.full_at = Some(now);
+            known.floors.clear();
+        }
+        queues.iter().map(|queue| known.floors.get(queue).copied().unwrap_or(BOTTOM)).collect()
+    }
+
+    /// Rows come in the order of priority and number: the last one of a queue is its floor.
+    fn raise(&self, taken: &[Row]) {
+        let mut known = lock(&self.known);
+        for row in taken {
+            let (priority, seq): (i32, i64) = (row.get("priority"), row.get("seq"));
+            known.floors.insert(row.get("queue"), Floor { priority, seq: (seq - MARGIN).max(0) });
+        }
+    }
+}
+
+/// Takes ready jobs of all these queues.
+pub(crate) async fn claim(shared: &Shared, wants: &[Want]) -> Result<Vec<Claimed>> {
+    let mut merged: BTreeMap<&QueueName, i64> = BTreeMap::new();
+    for want in wants.iter().filter(|want| want.at_most > 0) {
+        let sum = merged.entry(&want.queue).or_default();
+        *sum = (*sum + i64::from(want.at_most)).min(i64::from(CLAIM_BATCH_MAX));
+    }
+    again!("claim jobs", claim_once(shared, &merged))
+}
+
+async fn claim_once(shared: &Shared, wants: &BTreeMap<&QueueName, i64>) -> Result<Vec<Claimed>, Fault> {
+    let taken: Taken = transact!(shared, shared.logs_any(), unit => take(shared, unit.on()?, wants))?;
+    if !taken.claimed.is_empty() {
+        shared.tallied();
+    }
+    shared.tell(taken.events);
+    Ok(taken.claimed)
+}
+
+#[derive(Default)]
+struct Taken {
+    claimed: Vec<Claimed>,
+    events: Vec<QueueEvent>,
+}
+
+async fn take(shared: &Shared, on: On<'_>, wants: &BTreeMap<&QueueName, i64>) -> Result<Taken, Fault> {
+    let names: Vec<&QueueName> = wants.keys().copied().collect();
+    let ids = shared.ids(on, &names).await?;
+    let (queues, counts): (Vec<i32>, Vec<i64>) =
+        wants.iter().filter_map(|(name, count)| Some((*ids.get(*name)?, *count))).unzip();
+    if queues.is_empty() {
+        return Ok(Taken::default());
+    }
+    let floors = shared.floors.of(&queues);
+    let (priorities, seqs): (Vec<i32>, Vec<i64>) = floors.iter().map(|floor| (floor.priority, floor.seq)).unzip();
+    let (cap, lease) = (i64::from(CLAIM_BATCH_MAX), rows::micros(shared.lease()));
+    // The number alone is unique; the salt keeps it so where a standby that had not seen it yet took over.
+    let salt = (shared.options.entropy.next_u64() & 0xffff) as i64;
+    let rows =
+        shared.run(on, Sql::JobClaim, &[&queues, &counts, &priorities, &seqs, &cap, &lease, &salt]).await?;
+    shared.floors.raise(&rows);
+    let mut taken = Taken::default();
+    for row in &rows {
+        match claimed(shared, row) {
+            Ok((claimed, event)) => {
+                taken.claimed.push(claimed);
+                taken.events.extend(event);
+            }
+            // It must not keep its neighbours; its claim runs out, and its attempts with it.
+            Err(error) => tracing::error!(%error, "a job cannot be read, and is not run"),
+        }
+    }
+    events::append::job_events(shared, on, &taken.events).await?;
+    Ok(taken)
+}
+
+fn claimed(shared: &Shared, row: &Row) -> Result<(Claimed, Option<QueueEvent>)> {
+    let (queue, job): (i32, i64) = (row.get("queue"), row.get("job"));
+    let place = rows::at("job", &job);
+    let queue = shared.name(queue).ok_or_else(|| place("queue").corrupt("there is no such queue"))?;
+    let id = own_or_key(row, job)?;
+    let name: JobName = rows::word(row.get("name"), place("name"))?;
+    let attempt = rows::count(i64::from(row.get::<_, i32>("attempt")), rows::at("job_live", &job)("attempt"))?;
+    let event = (row.get("watched") || shared.logs(QueueEventKind::Active)).then(|| QueueEvent {
+        queue: queue.clone(),
+        kind: QueueEventKind::Active,
+        job: Some(id.clone()),
+        name: Some(name.clone()),
+        attempt: Some(attempt),
+        at: row.get::<_, Time>("now").0,
+        data: None,
+    });
+    let claimed = Claimed {
+        claim: ClaimRef { queue, job: id, token: held::token(job, row.get("claim")) },
+        name,
+        life: life(job, row.get("life")),
+        data: rows::json(row.get("data"), place("data"))?,
+        attempt,
+        attempts: rows::count(i64::from(row.get::<_, i32>("attempts")), rows::at("job_live", &job)("attempts"))?,
+        timeout: rows::settings(row.get("settings"), job).timeout,
+        trace: rows::json_option(row.get("trace"), place("trace"))?,
+    };
+    Ok((claimed, event))
+}
+
+fn life(job: i64, life: i32) -> Arc<str> {
+    format!("{job:x}.{life:x}").into()
+}
+
+/// The job's id: the caller's, or ours.
+pub(crate) fn own_or_key(row: &Row, job: i64) -> Result<JobId> {
+    match row.get::<_, Option<&str>>("key") {
+        Some(key) => rows::word(key, rows::at("job", &job)("key")),
+        None => OwnId { job, created_at: row.get("created_at") }.text(),
+    }
+}

@@ -1,0 +1,197 @@
+//! The store: one object for queue, events and run state, over a pool and a few tasks.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod};
+use millstream_core::{Capabilities, Clock, Error, LEASE_MIN, Realm, Result, Store, StoreOptions, SystemClock};
+use tokio::{runtime::Handle, sync::mpsc, task::JoinSet};
+use tokio_postgres::Client;
+
+use crate::{
+    connect::{Connector, Pooled, Target},
+    events::{self, append},
+    fault::{Fault, KIND},
+    listener,
+    notifier::Notifier,
+    options::{PostgresOptions, SchemaName},
+    queue::{enqueue, watch},
+    schema,
+    shared::{Parts, Shared, lock},
+    sql::Texts,
+};
+
+/// How long `close` waits for what is under way.
+const CLOSE_WITHIN: Duration = Duration::from_secs(5);
+
+/// Millstream's queue, events and run state in one schema of a Postgres database.
+///
+/// A handle is cheap to clone. Any number of processes may open one schema. Its tasks run in the runtime that
+/// connected it, and end with [`close`](Store::close) or with the last handle.
+///
+/// ```no_run
+/// use millstream_core::{JobName, NewJob, QueueName, QueueProvider, StoreOptions};
+/// use millstream_postgres::{PostgresOptions, PostgresStore};
+/// use serde_json::json;
+///
+/// # async fn example() -> millstream_core::Result<()> {
+/// let options = PostgresOptions::new("postgres://app@localhost/app");
+/// let store = PostgresStore::connect(options, StoreOptions::default()).await?;
+/// let mail = QueueName::new("mail")?;
+/// store.enqueue(&[NewJob::new(mail.clone(), JobName::new("welcome")?, json!({ "to": "ada" }))]).await?;
+/// assert_eq!(store.counts(&mail).await?.waiting, 1);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct PostgresStore {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    shared: Arc<Shared>,
+    /// Ended by the first `close`, or with the last handle.
+    tasks: Mutex<JoinSet<()>>,
+}
+
+impl PostgresStore {
+    /// Connects, and brings the schema up, or refuses one that this build cannot work with.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for options that cannot work, [`Error::Unavailable`] where the database cannot be reached,
+    /// [`Error::Schema`] for a schema or server of a version that does not fit.
+    pub async fn connect(options: PostgresOptions, store: StoreOptions) -> Result<Self> {
+        options.check()?;
+        if store.lease < LEASE_MIN {
+            return Err(Error::invalid("lease", store.lease, format!("at least {LEASE_MIN:?}")));
+        }
+        let name = SchemaName::new(&options.schema)?;
+        let connector = Arc::new(Connector::new(Target::read(&options)?, Handle::current())?);
+        let (client, driver) = schema::open(&connector).await.map_err(|fault| fault.told("connect"))?;
+        let realm = schema::check_server(&client).await?;
+        let status = schema::look(&client, &name).await.map_err(|fault| fault.told("read the schema's version"))?;
+        schema::refuse_newer(&status)?;
+        match options.migrate {
+            true => drop(schema::migrate(&client, &name).await?),
+            false => schema::refuse_older(&status)?,
+        }
+        let pooler = is_pooled(&connector, &client).await.map_err(|fault| fault.told("look for a pooler"))?;
+        drop((client, driver));
+        let prepare = options.prepare.unwrap_or(!pooler);
+        let realm = Realm::new(format!("{realm}:{}", name.as_str()));
+        Ok(Self::start(options, store, Place { name, realm, connector, prepare, pooler })?)
+    }
+
+    fn start(options: PostgresOptions, store: StoreOptions, place: Place) -> Result<Self> {
+        let Place { name, realm, connector, prepare, pooler } = place;
+        let session = Arc::new(connector.with_session(prepare));
+        let pool = pool(&options, &session)?;
+        let (enqueues, to_enqueue) = mpsc::channel(enqueue::BACKLOG);
+        let (appends, to_append) = mpsc::channel(append::BACKLOG);
+        let texts = Texts::new(&name, prepare);
+        let parts = Parts {
+            options: store,
+            realm,
+            schema: name,
+            notify: options.notify,
+            pool,
+            texts,
+            connector,
+            enqueues,
+            appends,
+        };
+        let shared = Arc::new(Shared::new(parts));
+        let mut tasks = JoinSet::new();
+        let (to_enqueue, to_append) =
+            (Arc::new(tokio::sync::Mutex::new(to_enqueue)), Arc::new(tokio::sync::Mutex::new(to_append)));
+        for _ in 0..2 {
+            tasks.spawn(enqueue::pump(shared.clone(), to_enqueue.clone()));
+            tasks.spawn(append::pump(shared.clone(), to_append.clone()));
+        }
+        tasks.spawn(events::sequencer::run(shared.clone()));
+        tasks.spawn(Notifier::run(shared.clone()));
+        tasks.spawn(watch::run(shared.clone()));
+        if shared.notify && !pooler {
+            tasks.spawn(listener::run(shared.clone()));
+        } else if shared.notify {
+            tracing::warn!("a pooler shares server connections between transactions: this process polls for wake-ups");
+        }
+        Ok(Self { inner: Arc::new(Inner { shared, tasks: Mutex::new(tasks) }) })
+    }
+
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.inner.shared
+    }
+}
+
+/// Where a store was found, and how to talk to it.
+struct Place {
+    name: SchemaName,
+    realm: Realm,
+    connector: Arc<Connector>,
+    prepare: bool,
+    pooler: bool,
+}
+
+fn pool(options: &PostgresOptions, connector: &Arc<Connector>) -> Result<Pool> {
+    let fast = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let manager = Manager::from_connect(connector.config().clone(), Pooled(connector.clone()), fast);
+    Pool::builder(manager)
+        .max_size(options.pool_size)
+        .build()
+        .map_err(|error| Error::unavailable(KIND, "make the connection pool", error))
+}
+
+/// Whether a second connection is served by a session that began before it: then somebody shares sessions out.
+async fn is_pooled(connector: &Arc<Connector>, first: &Client) -> Result<bool, Fault> {
+    let now: std::time::SystemTime = first.query_typed("select clock_timestamp()", &[]).await?[0].get(0);
+    let (second, driver) = schema::open(connector).await?;
+    let began = "select backend_start from pg_stat_activity where pid = pg_backend_pid()";
+    let began: Option<std::time::SystemTime> =
+        second.query_typed(began, &[]).await?.first().and_then(|row| row.get(0));
+    drop((second, driver));
+    Ok(began.is_some_and(|began| began < now))
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn realm(&self) -> &Realm {
+        &self.inner.shared.realm
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::ALL
+    }
+
+    async fn close(&self) -> Result<()> {
+        let shared = self.shared();
+        shared.closing.cancel();
+        let mut tasks = std::mem::take(&mut *lock(&self.inner.tasks));
+        tasks.abort_all();
+        while tasks.join_next().await.is_some() {}
+        shared.signals.close();
+        shared.pool.close();
+        shared.heart.close().await;
+        // Calls under way end by themselves; their connections go with them.
+        let clock = SystemClock::new();
+        let end = clock.monotonic() + CLOSE_WITHIN;
+        while shared.pool.status().size > 0 && clock.monotonic() < end {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for PostgresStore {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PostgresStore({})", self.inner.shared.realm)
+    }
+}
