@@ -26,6 +26,8 @@ mod schedule;
 mod store;
 mod stores;
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod limits;
 pub mod payload;
 
