@@ -14,8 +14,8 @@ use super::{
     harness::{Backend, Harness},
 };
 use crate::{
-    Append, Appended, Backoff, ClaimRef, Claimed, Effects, Enqueued, Entropy, Error, Event, EventQuery, EventStore, Job,
-    JobCounts, JobId, JobName, JobOptions, JobState, JobStore, JobsQuery, ManualClock, NewEvent, NewJob, Outcome,
+    Append, Appended, Backoff, ClaimRef, Claimed, Effects, Enqueued, Entropy, Error, Event, EventQuery, EventStore,
+    Job, JobCounts, JobId, JobName, JobOptions, JobState, JobStore, JobsQuery, ManualClock, NewEvent, NewJob, Outcome,
     Pattern, QueueDefaults, QueueName, QueueProvider, Result, SeededEntropy, Settlement, Signals, StateStore,
     StoreOptions, Stores, StreamName, Timestamp, Verdict, Want, Work, clock::Clock,
 };
