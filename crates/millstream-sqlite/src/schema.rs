@@ -201,6 +201,10 @@ fn newer(version: i64) -> Error {
 /// What SQLite itself would only call "unable to open database file".
 fn check_path(path: &Path) -> Result<()> {
     let refused = |why: &str| Err(Error::Config(format!("`{}` {why}", path.display())));
+    // SQLite gives these a meaning: a database per connection, where ours must share one.
+    if path.as_os_str().is_empty() || path == Path::new(":memory:") {
+        return refused("is not a file: a store in memory is opened as such");
+    }
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => refused("is a directory: name a file"),
         Ok(_) => match std::fs::File::open(path) {

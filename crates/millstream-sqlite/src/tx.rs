@@ -187,6 +187,10 @@ impl<'a> Tx<'a> {
 
     /// A job went from one state to another, or came, or went.
     pub(crate) fn moved(&mut self, queue: i64, from: Option<JobState>, to: Option<JobState>) {
+        if from == Some(JobState::Delayed) {
+            // It may have been the earliest.
+            self.next_due = None;
+        }
         self.outbox.tally.extend(from.map(|state| (queue, state, -1)));
         self.outbox.tally.extend(to.map(|state| (queue, state, 1)));
     }

@@ -39,6 +39,8 @@ async fn what_is_no_file_of_ours_is_refused_by_name() {
     let folder = world.path().parent().unwrap().to_owned();
     assert!(refused(&folder).await.to_string().ends_with("is a directory: name a file"));
 
+    let memory = refused(":memory:").await.to_string();
+    assert_eq!(memory, "`:memory:` is not a file: a store in memory is opened as such");
     let missing = refused(folder.join("no/jobs.db")).await.to_string();
     assert!(missing.contains("cannot be created: there is no directory"), "{missing}");
 

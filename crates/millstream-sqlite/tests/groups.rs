@@ -6,6 +6,7 @@ use std::{
     future::Future,
     pin::pin,
     task::{Context, Waker},
+    time::Duration,
 };
 
 use millstream_core::{Append, Error, EventStore, JobStore, NewEvent, QueueProvider, StreamName};
@@ -83,7 +84,7 @@ async fn a_call_that_nobody_waits_for_still_happens() {
 async fn an_idle_poll_writes_nothing() {
     let world = World::new();
     let store = world.open().await;
-    store.enqueue(&[job("mail").delay(std::time::Duration::from_secs(60))]).await.unwrap();
+    store.enqueue(&[job("mail").delay(Duration::from_secs(60))]).await.unwrap();
     let before = store.commits();
     // Nothing of this may want the write lock: it would wait for ever.
     let _other = lock(&world);
@@ -92,6 +93,34 @@ async fn an_idle_poll_writes_nothing() {
     assert!(store.promote_due().await.unwrap().is_some());
     assert_eq!(store.fire_schedules().await.unwrap(), None);
     assert_eq!(store.commits(), before);
+}
+
+/// A job that shares its transaction with a promotion must not compare itself with what was promoted away.
+#[tokio::test]
+async fn an_earlier_due_time_in_a_group_still_wakes() {
+    let world = World::new();
+    let store = world.open().await;
+    let delayed = |name, secs| [job(name).delay(Duration::from_secs(secs))];
+    store.enqueue(&delayed("other", 5)).await.unwrap();
+    world.clock.advance(Duration::from_secs(5));
+
+    let (alone, first, second) = ([job("other")], delayed("mail", 30), delayed("mail", 10));
+    let other = lock(&world);
+    // The thread takes the first call alone, and waits for the lock; the others become one group.
+    let mut alone = pin!(store.enqueue(&alone));
+    let (mut first, mut promote, mut second) =
+        (pin!(store.enqueue(&first)), pin!(store.promote_due()), pin!(store.enqueue(&second)));
+    poll_once(alone.as_mut());
+    poll_once(first.as_mut());
+    poll_once(promote.as_mut());
+    poll_once(second.as_mut());
+    let queues = [queue("mail")];
+    let mut wait = pin!(store.wait(&queues));
+    poll_once(wait.as_mut());
+    other.execute_batch("COMMIT").unwrap();
+    assert!(soon(promote).await.unwrap().is_some());
+    assert!(soon(second).await.unwrap()[0].is_created());
+    soon(wait).await;
 }
 
 #[tokio::test]

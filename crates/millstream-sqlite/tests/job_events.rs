@@ -2,7 +2,10 @@
 
 mod world;
 
-use millstream_core::{EventQuery, EventStore, JobEvents, JobStore, Outcome, Pattern, QueueProvider, StoreOptions};
+use millstream_core::{
+    EventQuery, EventStore, JobEvents, JobStore, Outcome, Pattern, QueueProvider, StoreOptions, Verdict,
+    limits::PAYLOAD_BYTES_MAX,
+};
 use millstream_sqlite::SqliteStore;
 use serde_json::json;
 use world::*;
@@ -42,6 +45,19 @@ async fn failures_are_what_somebody_must_look_at() {
     world.clock.advance(store.lease());
     store.rescue().await.unwrap();
     assert_eq!(kinds(&store).await, ["job.failed", "job.stalled"]);
+}
+
+#[tokio::test]
+async fn an_output_that_just_fits_a_job_is_left_out_of_the_log() {
+    let world = World::new();
+    let store = SqliteStore::memory(StoreOptions { job_events: JobEvents::All, ..world.options() }).unwrap();
+    store.enqueue(&[job("mail")]).await.unwrap();
+    let held = claim(&store, "mail", 1).await.remove(0).claim;
+    let output = json!("x".repeat(PAYLOAD_BYTES_MAX - 2));
+    let verdicts = store.settle(&[settlement(&held, Outcome::Done(output))]).await.unwrap();
+    assert!(matches!(verdicts[0], Verdict::Settled(_)), "{verdicts:?}");
+    let events = store.query(&EventQuery::of(Pattern::All)).await.unwrap();
+    assert_eq!(events.last().unwrap().data["data"], json!("too large for the log"));
 }
 
 #[tokio::test]
