@@ -115,11 +115,6 @@ impl Shared {
         })
     }
 
-    /// A connection that is in a transaction.
-    pub(crate) async fn begin(&self) -> Result<Unit, Fault> {
-        self.unit(true).await
-    }
-
     /// A connection; in a transaction where more than one statement has to hold together.
     pub(crate) async fn unit(&self, whole: bool) -> Result<Unit, Fault> {
         let conn = self.conn().await?;

@@ -1,6 +1,6 @@
 //! Every statement, by name, and the one way to run one.
 
-use deadpool_postgres::{Object, Transaction};
+use deadpool_postgres::Object;
 use tokio_postgres::{
     Row,
     types::{ToSql, Type},
@@ -96,7 +96,6 @@ pub(crate) struct Texts {
 #[derive(Clone, Copy)]
 pub(crate) enum On<'a> {
     Conn(&'a Object),
-    Tx(&'a Transaction<'a>),
     /// A connection outside the pool.
     Own(&'a tokio_postgres::Client),
 }
@@ -120,7 +119,6 @@ impl Texts {
             let values: Vec<&(dyn ToSql + Sync)> = params.iter().map(|param| param.value()).collect();
             return match on {
                 On::Conn(conn) => conn.query(&conn.prepare_typed_cached(text, &types).await?, &values).await,
-                On::Tx(tx) => tx.query(&tx.prepare_typed_cached(text, &types).await?, &values).await,
                 On::Own(client) => client.query(text, &values).await,
             };
         }
@@ -128,7 +126,6 @@ impl Texts {
             params.iter().map(|param| param.value()).zip(types()).collect();
         match on {
             On::Conn(conn) => conn.query_typed(text, &typed).await,
-            On::Tx(tx) => tx.query_typed(text, &typed).await,
             On::Own(client) => client.query_typed(text, &typed).await,
         }
     }

@@ -1,0 +1,137 @@
+//! The suite that every store passes, on each server: as it is, and with a pool of one connection.
+
+use std::{
+    process::ExitCode,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use millstream_core::{
+    Error, Result, StoreOptions, Stores, Timestamp,
+    conformance::{Backend, Harness},
+};
+use millstream_postgres::{PostgresOptions, PostgresStore};
+use tokio::{sync::Mutex, task::JoinSet};
+use tokio_postgres::{Client, NoTls};
+
+mod world;
+
+/// Schemas of this run.
+static SCHEMAS: AtomicU64 = AtomicU64::new(0);
+
+struct Postgres {
+    name: String,
+    url: String,
+    pool_size: usize,
+    prepare: Option<bool>,
+}
+
+impl Postgres {
+    fn options(&self, schema: &str) -> PostgresOptions {
+        let options = PostgresOptions::new(&self.url).schema(schema).pool_size(self.pool_size);
+        PostgresOptions { prepare: self.prepare, ..options }
+    }
+}
+
+#[async_trait]
+impl Harness for Postgres {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    async fn open(&self, options: StoreOptions) -> Result<Box<dyn Backend>> {
+        let schema = format!("trial_{}_{}", std::process::id(), SCHEMAS.fetch_add(1, Ordering::Relaxed));
+        let postgres = self.options(&schema);
+        let (client, driver) = world::connect(&self.url).await;
+        millstream_postgres::schema::up(&postgres).await?;
+        let trial = Trial { schema, postgres, options, client, _driver: driver, opened: Mutex::default() };
+        trial.set_time().await?;
+        let first = trial.connect().await?;
+        Ok(Box::new(Opened { trial, first }))
+    }
+}
+
+/// A schema of one trial.
+struct Trial {
+    schema: String,
+    postgres: PostgresOptions,
+    options: StoreOptions,
+    client: Client,
+    _driver: JoinSet<()>,
+    opened: Mutex<Vec<PostgresStore>>,
+}
+
+struct Opened {
+    trial: Trial,
+    first: PostgresStore,
+}
+
+impl Trial {
+    async fn connect(&self) -> Result<PostgresStore> {
+        let store = PostgresStore::connect(self.postgres.clone(), self.options.clone()).await?;
+        self.opened.lock().await.push(store.clone());
+        Ok(store)
+    }
+
+    /// The store's time stands where the trial's clock does: the one function that tells it is replaced.
+    async fn set_time(&self) -> Result<()> {
+        let text = format!(
+            "create or replace function {}.now() returns timestamptz language sql volatile parallel safe \
+             as $$ select timestamptz '{}' $$",
+            self.schema,
+            self.options.clock.now()
+        );
+        self.run(&text).await
+    }
+
+    async fn run(&self, text: &str) -> Result<()> {
+        let failed = |error| Error::unavailable("postgres", "run a test's statement", error);
+        self.client.batch_execute(text).await.map_err(failed)
+    }
+}
+
+#[async_trait]
+impl Backend for Opened {
+    fn stores(&self) -> Stores {
+        Stores::of(Arc::new(self.first.clone()))
+    }
+
+    async fn second(&self) -> Result<Stores> {
+        Ok(Stores::of(Arc::new(self.trial.connect().await?)))
+    }
+
+    async fn reopen(&self) -> Result<Stores> {
+        self.second().await
+    }
+
+    async fn advance(&self, _by: Duration) -> Result<()> {
+        self.trial.set_time().await
+    }
+
+    async fn now(&self) -> Result<Option<Timestamp>> {
+        Ok(None)
+    }
+
+    async fn finish(&self) -> Result<()> {
+        for store in self.trial.opened.lock().await.drain(..) {
+            millstream_core::Store::close(&store).await?;
+        }
+        self.trial.run(&format!("drop schema if exists {} cascade", self.trial.schema)).await
+    }
+}
+
+fn main() -> ExitCode {
+    let _ = NoTls;
+    let mut harnesses: Vec<Arc<dyn Harness>> = Vec::new();
+    for (version, url) in world::servers() {
+        let plain = |name: String, pool_size, prepare| Postgres { name, url: url.clone(), pool_size, prepare };
+        harnesses.push(Arc::new(plain(format!("postgres-{version}"), 6, None)));
+        harnesses.push(Arc::new(plain(format!("postgres-{version}-pool-of-one"), 1, None)));
+        harnesses.push(Arc::new(plain(format!("postgres-{version}-unprepared"), 4, Some(false))));
+    }
+    millstream_core::conformance::run(harnesses)
+}
