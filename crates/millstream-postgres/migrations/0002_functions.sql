@@ -211,7 +211,7 @@ begin
 end $$;
 
 -- The first position taken in at or after a time; one above the last where there is none.
-create function {schema}.position_at(p_at timestamptz) returns bigint language plpgsql stable as $$
+create function {schema}.position_at(p_at timestamptz) returns bigint language plpgsql stable strict as $$
 declare
     lo bigint;
     hi bigint;

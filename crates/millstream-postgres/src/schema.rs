@@ -107,7 +107,7 @@ pub(crate) async fn open(connector: &Arc<Connector>) -> Result<(Client, JoinSet<
 
 /// Where the schema stands, as this connection sees it.
 pub(crate) async fn look(client: &Client, schema: &SchemaName) -> Result<SchemaStatus, Fault> {
-    let there = "select to_regclass($1::text::cstring) is not null";
+    let there = "select to_regclass($1) is not null";
     let table = schema.fill("{schema}.migration");
     let found = match client.query_typed(there, &[(&table, tokio_postgres::types::Type::TEXT)]).await?[0].get(0) {
         true => {

@@ -1,7 +1,7 @@
 -- Ends attempts, and jobs that are not running: every move of an unfinished job but claim, promote and beat. The fence
 -- comes first; what does not hold is not answered. `moved` is false where a beat moved the row between the fence and
 -- the write: such a one is settled again.
--- Every return to ready takes a new number, but a release: it keeps its old place in the order.
+-- Every return to ready takes a new number: the order is that of becoming ready.
 -- $1 queues, $2 jobs, $3 claims, $4 what becomes of each, $5 output or error, $6 waits in microseconds, $7 whether
 -- names are asked for.
 --   done retry snooze fail cancel release: the claim must hold.
@@ -46,7 +46,7 @@ with clock as materialized (
     update {schema}.job_live l
     set state = d.target::"char", claim = null, lease_until = null,
         attempt = case when d.kind in ('snooze', 'release') then greatest(d.attempt - 1, 0) else d.attempt end,
-        seq = case when d.target = 'w' and d.kind <> 'release' then nextval('{schema}.job_seq') else l.seq end,
+        seq = case d.target when 'w' then nextval('{schema}.job_seq') else l.seq end,
         run_at = case d.target when 'd' then d.now + d.wait * interval '1 microsecond' else d.now end,
         error = case when d.kind in ('retry', 'expire') then coalesce(d.payload::json, d.error) else d.error end
     from decided d

@@ -3,3 +3,4 @@
 delete from {schema}.state s where s.ctid = any (array(
     select x.ctid from {schema}.state x where x.expires_at <= (select {schema}.now())
     order by x.expires_at limit $1::bigint))
+returning 1

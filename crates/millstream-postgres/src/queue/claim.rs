@@ -145,7 +145,7 @@ fn claimed(shared: &Shared, row: &Row) -> Result<(Claimed, Option<QueueEvent>)> 
         data: None,
     });
     let claimed = Claimed {
-        claim: ClaimRef { queue, job: id, token: held::token(job, row.get("claim")) },
+        claim: ClaimRef { queue, token: held::token(&id, job, row.get("claim")), job: id },
         name,
         life: life(job, row.get("life")),
         data: rows::json(row.get("data"), place("data"))?,

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use millstream_core::{ClaimRef, QueueName};
+use millstream_core::{ClaimRef, JobId, QueueName};
 
 use crate::{
     fault::Fault,
@@ -18,13 +18,22 @@ pub(crate) struct Held {
     pub(crate) claim: i64,
 }
 
-pub(crate) fn token(job: i64, claim: i64) -> Arc<str> {
-    format!("{job:x}.{claim:x}").into()
+/// The proof of a claim; it opens this job only, so it holds a mark of its id.
+pub(crate) fn token(id: &JobId, job: i64, claim: i64) -> Arc<str> {
+    format!("{job:x}.{claim:x}.{:x}", mark(id)).into()
 }
 
-fn read(token: &str) -> Option<(i64, i64)> {
-    let (job, claim) = token.split_once('.')?;
-    Some((i64::from_str_radix(job, 16).ok()?, i64::from_str_radix(claim, 16).ok()?))
+fn read(claim: &ClaimRef) -> Option<(i64, i64)> {
+    let mut parts = claim.token.split('.');
+    let mut part = || parts.next();
+    let (job, number) = (i64::from_str_radix(part()?, 16).ok()?, i64::from_str_radix(part()?, 16).ok()?);
+    let marked = u32::from_str_radix(part()?, 16).ok()? == mark(&claim.job);
+    (marked && part().is_none()).then_some((job, number))
+}
+
+/// FNV-1a: the same in every process and release.
+fn mark(id: &JobId) -> u32 {
+    id.as_str().bytes().fold(0x811c_9dc5, |mark, byte| (mark ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 
 /// Claims by their rows; `None` for what cannot be a claim of this store.
@@ -37,7 +46,7 @@ pub(crate) async fn held(shared: &Shared, on: On<'_>, claims: &[&ClaimRef]) -> R
 }
 
 fn one(ids: &HashMap<QueueName, i32>, claim: &ClaimRef) -> Option<Held> {
-    let (job, number) = read(&claim.token)?;
+    let (job, number) = read(claim)?;
     Some(Held { queue: *ids.get(&claim.queue)?, job, claim: number })
 }
 

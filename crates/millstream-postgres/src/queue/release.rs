@@ -14,7 +14,7 @@ use crate::{
     sql::On,
 };
 
-/// Gives claims back: waiting again at their old place in the order, no attempt burned. Claims that no longer hold
+/// Gives claims back: waiting again behind those that are ready, no attempt burned. Claims that no longer hold
 /// are skipped. A job that somebody asked to cancel ends here: this attempt ended in something other than success.
 pub(crate) async fn release(shared: &Shared, claims: &[ClaimRef]) -> Result<()> {
     let moved = again!("release claims", release_once(shared, claims))?;

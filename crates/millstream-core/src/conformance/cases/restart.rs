@@ -5,7 +5,7 @@ use serde_json::json;
 use crate::{
     JobState, JobsQuery, Schedule, StateOp,
     conformance::{
-        case::{cases, ensure_eq},
+        case::{cases, ensure, ensure_eq},
         world::{LEASE, done, failed, id, ids, job, numbered, q, secs},
     },
 };
@@ -77,14 +77,15 @@ cases! {
     async fn events_outlive_a_restart(world: &World) -> Checked {
         let keyed = crate::Append::one(crate::conformance::world::stream("s"), crate::NewEvent::new("e", json!(1)));
         world.append("s", "first").await?;
-        let first = world.events.append(&[keyed.clone().key("k")]).await?.remove(0);
+        let first = world.events.append(&[keyed.clone().key("k").expecting(1)]).await?.remove(0);
         let before = world.log("*").await?;
         let after = world.reopen().await?;
         ensure_eq!(after.log("*").await?, before, "the log");
         let again = after.events.append(&[keyed.key("k")]).await?.remove(0);
         ensure_eq!((again.duplicate, again.positions), (true, first.positions), "an append under the same key");
         let next = after.append("s", "next").await?;
-        ensure_eq!((next.positions, next.version), (Some((3, 3)), Some(3)), "the next append");
+        ensure!(next.positions.is_none_or(|positions| positions == (3, 3)), "the next append: {next:?}");
+        ensure_eq!(next.version, Some(3), "its version");
         Ok(())
     }
 }
