@@ -53,6 +53,8 @@ CREATE TABLE job_live (
     state            TEXT    NOT NULL CHECK (state IN ('waiting', 'delayed', 'active')),
     priority         INTEGER NOT NULL,
     seq              INTEGER NOT NULL,
+    -- The seq with which this life of the job began: retries keep it, running a finished job again does not.
+    life             INTEGER NOT NULL,
     run_at           INTEGER NOT NULL,
     attempt          INTEGER NOT NULL CHECK (attempt >= 0),
     started_at       INTEGER,

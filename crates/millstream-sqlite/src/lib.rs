@@ -11,6 +11,8 @@ mod events;
 mod fault;
 mod heart;
 mod inbox;
+#[cfg(test)]
+mod plans;
 mod queue;
 mod reader;
 mod rows;

@@ -124,7 +124,9 @@ pub(crate) fn open_file(path: &Path) -> Result<Connection> {
         .map_err(|error| told(path, error.into()))?;
     if !mode.eq_ignore_ascii_case("wal") {
         let path = path.display();
-        return Err(Error::Config(format!("`{path}` cannot use a write-ahead log (it uses `{mode}`): is it on a network drive?")));
+        return Err(Error::Config(format!(
+            "`{path}` cannot use a write-ahead log (it uses `{mode}`): is it on a network drive?"
+        )));
     }
     Ok(conn)
 }
@@ -157,7 +159,9 @@ pub(crate) fn migrate(conn: &Connection, path: &Path, store: &str) -> Result<()>
         Ok(conn.execute_batch("COMMIT")?)
     };
     migrate().map_err(|fault| {
-        if !conn.is_autocommit() && let Err(error) = conn.execute_batch("ROLLBACK") {
+        if !conn.is_autocommit()
+            && let Err(error) = conn.execute_batch("ROLLBACK")
+        {
             tracing::error!(%error, "failed to roll back a migration");
         }
         told(path, fault)

@@ -26,9 +26,10 @@ impl StateStore for SqliteStore {
         if ops.is_empty() {
             return Ok(());
         }
-        let writes = ops.iter().enumerate().map(|(index, op)| {
-            Write::of(op).map_err(|error| error.at(format_args!("state[{index}]")))
-        });
+        let writes = ops
+            .iter()
+            .enumerate()
+            .map(|(index, op)| Write::of(op).map_err(|error| error.at(format_args!("state[{index}]"))));
         let writes = writes.collect::<Result<Vec<Write>>>()?;
         self.writer().call("write state", move |tx| writes.iter().try_for_each(|write| write.run(tx))).await
     }

@@ -2,7 +2,10 @@
 
 use std::{
     path::Path,
-    sync::{Arc, Mutex, PoisonError, Weak, atomic::{AtomicU64, Ordering}},
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
     thread::JoinHandle,
 };
 
@@ -164,7 +167,13 @@ fn open(path: &Path, options: StoreOptions) -> Result<Arc<SqliteStore>> {
     Ok(Arc::new(store))
 }
 
-fn writer_thread(writer: &Writer, name: &str, conn: Connection, store: &SqliteStore, lane: Lane) -> Result<JoinHandle<()>> {
+fn writer_thread(
+    writer: &Writer,
+    name: &str,
+    conn: Connection,
+    store: &SqliteStore,
+    lane: Lane,
+) -> Result<JoinHandle<()>> {
     spawned(writer.start(name, conn, store.inner.shared.clone(), lane))
 }
 

@@ -12,7 +12,10 @@ use millstream_core::BoxStream;
 pub(crate) type Step<T, S> = Pin<Box<dyn Future<Output = Option<(T, S)>> + Send>>;
 
 /// The stream of what `step` gives from `state` on.
-pub(crate) fn unfold<T: Send + 'static, S: Send + Unpin + 'static>(state: S, step: fn(S) -> Step<T, S>) -> BoxStream<T> {
+pub(crate) fn unfold<T: Send + 'static, S: Send + Unpin + 'static>(
+    state: S,
+    step: fn(S) -> Step<T, S>,
+) -> BoxStream<T> {
     Box::pin(Unfold { state: Some(state), running: None, step })
 }
 

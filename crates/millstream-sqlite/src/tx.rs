@@ -8,9 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use millstream_core::{
-    Error, JobEvents, JobId, JobName, JobState, QueueEvent, QueueEventKind, QueueName, Timestamp,
-};
+use millstream_core::{Error, JobEvents, JobId, JobName, JobState, QueueEvent, QueueEventKind, QueueName, Timestamp};
 use rusqlite::{Connection, params};
 use serde_json::Value;
 
@@ -147,9 +145,8 @@ impl<'a> Tx<'a> {
             return Ok(queue);
         }
         self.conn.run(sql::QUEUE_ENSURE, [name.as_str()])?;
-        self.queue(name)?.ok_or_else(|| {
-            rows::at("queue", name)("name").corrupt("a queue that was just written is not there").into()
-        })
+        self.queue(name)?
+            .ok_or_else(|| rows::at("queue", name)("name").corrupt("a queue that was just written is not there").into())
     }
 
     /// What the transaction numbers from, to change.

@@ -102,7 +102,8 @@ impl Watcher {
     fn look_at_feed(&mut self) -> Result<(), Fault> {
         loop {
             let row = params![self.feed, &*self.shared.origin, FEED_ROWS];
-            let events = self.conn.all(sql::FEED_READ, row, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
+            let events =
+                self.conn.all(sql::FEED_READ, row, |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)))?;
             let Some(&(last, _)) = events.last() else { return Ok(()) };
             for (id, text) in &events {
                 match rows::json::<QueueEvent>(text, rows::at("queue_feed", id)("event")) {

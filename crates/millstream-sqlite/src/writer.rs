@@ -246,7 +246,8 @@ impl WriterThread {
             self.conn.execute_batch("COMMIT")?;
             Ok(outbox)
         });
-        if done.is_err() && !self.conn.is_autocommit()
+        if done.is_err()
+            && !self.conn.is_autocommit()
             && let Err(error) = self.conn.execute_batch("ROLLBACK")
         {
             tracing::error!(%error, "failed to roll back");

@@ -3,8 +3,8 @@
 mod world;
 
 use millstream_core::{
-    Append, EventQuery, EventStore, Effects, JobState, JobStore, NewEvent, Outcome, Pattern, QueueProvider, StateOp, StateStore,
-    StreamName, Settlement, Store, Verdict,
+    Append, Effects, EventQuery, EventStore, JobState, JobStore, NewEvent, Outcome, Pattern, QueueProvider, Settlement,
+    StateOp, StateStore, Store, StreamName, Verdict,
 };
 use millstream_sqlite::SqliteStore;
 use serde_json::json;

@@ -3,4 +3,4 @@
 UPDATE job_live
 SET state = 'active', attempt = attempt + 1, token = ?2, lease_until = ?3, started_at = ?4
 WHERE job = ?1
-RETURNING attempt;
+RETURNING attempt, life;

@@ -17,7 +17,11 @@ impl EventStore for SqliteStore {
     async fn append(&self, batch: &[Append]) -> Result<Vec<Appended>> {
         let events: usize = batch.iter().map(|append| append.events.len()).sum();
         if events > APPEND_BATCH_MAX {
-            return Err(Error::invalid("append batch", format!("{events} events"), format!("at most {APPEND_BATCH_MAX}")));
+            return Err(Error::invalid(
+                "append batch",
+                format!("{events} events"),
+                format!("at most {APPEND_BATCH_MAX}"),
+            ));
         }
         if batch.is_empty() {
             return Ok(Vec::new());
@@ -28,7 +32,9 @@ impl EventStore for SqliteStore {
         let batch = batch.to_vec();
         let append_all = move |tx: &mut crate::tx::Tx<'_>| {
             let appends = batch.iter().enumerate();
-            appends.map(|(index, append)| append::append(tx, append).map_err(|fault| fault.at("append", index))).collect()
+            appends
+                .map(|(index, append)| append::append(tx, append).map_err(|fault| fault.at("append", index)))
+                .collect()
         };
         self.writer().call("append events", append_all).await
     }

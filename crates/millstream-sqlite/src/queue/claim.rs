@@ -1,6 +1,6 @@
 //! Taking ready jobs for work.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use millstream_core::{
     ClaimRef, Claimed, Error, JobId, JobName, JobSettings, JobState, QueueEventKind, QueueName, Result, Want,
@@ -83,7 +83,10 @@ fn take(tx: &mut Tx<'_>, queue: &Queue, row: i64) -> Result<Option<Claimed>, Fau
     let token = tx.token()?;
     let until = rows::micros(rows::later(tx.now, tx.shared.options.lease));
     let taken = params![row, &*token, until, rows::micros(tx.now)];
-    let attempt = tx.conn.first(sql::JOB_TAKE, taken, |row| row.get::<_, i64>(0))?.unwrap_or(0);
+    let taken = tx.conn.first(sql::JOB_TAKE, taken, |row| {
+        Ok(Taken { token: token.clone(), attempt: row.get(0)?, life: row.get(1)? })
+    })?;
+    let Some(taken) = taken else { return Ok(None) };
     tx.moved(queue.id, Some(JobState::Waiting), Some(JobState::Active));
     let body = tx.conn.first(sql::JOB_BODY, [row], |row| Ok(Body::read(row)))?;
     let body = match body {
@@ -92,12 +95,19 @@ fn take(tx: &mut Tx<'_>, queue: &Queue, row: i64) -> Result<Option<Claimed>, Fau
         None => Err(rows::at("job", &row)("id").corrupt("a live job without a body")),
     };
     match body {
-        Ok(body) => Ok(Some(body.claimed(tx, queue, token, attempt)?)),
+        Ok(body) => Ok(Some(body.claimed(tx, queue, taken)?)),
         Err(error) => {
-            fail_damaged(tx, queue, row, attempt, &error)?;
+            fail_damaged(tx, queue, row, taken.attempt, &error)?;
             Ok(None)
         }
     }
+}
+
+/// What taking a job made of its live row.
+struct Taken {
+    token: Arc<str>,
+    attempt: i64,
+    life: i64,
 }
 
 /// The columns of a body, as they are stored.
@@ -120,13 +130,7 @@ struct Whole {
 
 impl Body {
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
-        Ok(Self {
-            id: row.get(0)?,
-            name: row.get(1)?,
-            data: row.get(2)?,
-            settings: row.get(3)?,
-            trace: row.get(4)?,
-        })
+        Ok(Self { id: row.get(0)?, name: row.get(1)?, data: row.get(2)?, settings: row.get(3)?, trace: row.get(4)? })
     }
 
     fn parse(self, row: i64) -> Result<Whole> {
@@ -142,13 +146,14 @@ impl Body {
 }
 
 impl Whole {
-    fn claimed(self, tx: &mut Tx<'_>, queue: &Queue, token: std::sync::Arc<str>, attempt: i64) -> Result<Claimed, Fault> {
-        let attempt = rows::count(attempt, rows::at("job_live", &self.id)("attempt"))?;
+    fn claimed(self, tx: &mut Tx<'_>, queue: &Queue, taken: Taken) -> Result<Claimed, Fault> {
+        let attempt = rows::count(taken.attempt, rows::at("job_live", &self.id)("attempt"))?;
         let happened = Happened { queue, id: &self.id, name: &self.name, attempt, data: None };
         tx.happened(QueueEventKind::Active, happened)?;
         Ok(Claimed {
-            claim: ClaimRef { queue: queue.name.clone(), job: self.id, token },
+            claim: ClaimRef { queue: queue.name.clone(), job: self.id, token: taken.token },
             name: self.name,
+            life: taken.life.to_string().into(),
             data: self.data,
             attempt,
             attempts: self.settings.attempts,
@@ -166,7 +171,10 @@ fn fail_damaged(tx: &mut Tx<'_>, queue: &Queue, row: i64, attempt: i64, error: &
     let none = None::<i64>;
     tx.conn.run(sql::JOB_DELETE_LIVE, [row])?;
     let failed = JobState::Failed.as_str();
-    tx.conn.run(sql::JOB_FINISH, params![row, queue.id, failed, seq, now, attempt, now, now, false, none, text, none, none])?;
+    tx.conn.run(
+        sql::JOB_FINISH,
+        params![row, queue.id, failed, seq, now, attempt, now, now, false, none, text, none, none],
+    )?;
     tx.moved(queue.id, Some(JobState::Active), Some(JobState::Failed));
     Ok(())
 }

@@ -1,8 +1,6 @@
 //! What people do to jobs and queues: cancel, retry, remove, pause.
 
-use millstream_core::{
-    Error, JobId, JobName, JobSettings, JobState, QueueEvent, QueueEventKind, QueueName, Result,
-};
+use millstream_core::{Error, JobId, JobName, JobSettings, JobState, QueueEvent, QueueEventKind, QueueName, Result};
 use rusqlite::{Row, params};
 
 use super::live::{self, End};
@@ -84,7 +82,17 @@ impl FinishedRow {
         let state = JobState::Waiting;
         let (seq, run_at) = (tx.next_seq()?, rows::micros(tx.now));
         tx.conn.run(sql::JOB_DELETE_DONE, [self.row])?;
-        let live = params![self.row, queue.id, state.as_str(), settings.priority, seq, run_at, attempt, self.started_at, self.error];
+        let live = params![
+            self.row,
+            queue.id,
+            state.as_str(),
+            settings.priority,
+            seq,
+            run_at,
+            attempt,
+            self.started_at,
+            self.error
+        ];
         tx.conn.run(sql::JOB_INSERT_LIVE, live)?;
         tx.moved(queue.id, Some(rows::state(&self.state, done("state"))?), Some(state));
         tx.ready(queue.id);
@@ -146,6 +154,7 @@ pub(crate) async fn set_paused(store: &SqliteStore, queue: &QueueName, paused: b
 /// Whether a queue is paused.
 pub(crate) async fn is_paused(store: &SqliteStore, queue: &QueueName) -> Result<bool> {
     let name = queue.clone();
-    let read = move |conn: &rusqlite::Connection| conn.first(sql::QUEUE_FIND, [name.as_str()], |row| row.get::<_, bool>(1));
+    let read =
+        move |conn: &rusqlite::Connection| conn.first(sql::QUEUE_FIND, [name.as_str()], |row| row.get::<_, bool>(1));
     Ok(store.reader().call(format!("read queue `{queue}`"), read).await?.unwrap_or(false))
 }

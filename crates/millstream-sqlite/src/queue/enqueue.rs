@@ -24,12 +24,15 @@ pub(crate) async fn enqueue(store: &SqliteStore, jobs: &[NewJob]) -> Result<Vec<
     }
     // Checked and written as JSON here, on the caller's thread: the writer is shared by all.
     let (options, now) = (&store.shared().options, store.shared().options.clock.now());
-    let admitted = jobs.iter().enumerate().map(|(index, job)| {
-        options.defaults.admit(job, now).map_err(|error| error.at(format_args!("jobs[{index}]")))
-    });
+    let admitted = jobs
+        .iter()
+        .enumerate()
+        .map(|(index, job)| options.defaults.admit(job, now).map_err(|error| error.at(format_args!("jobs[{index}]"))));
     let admitted = admitted.collect::<Result<Vec<Admitted>>>()?;
     let heads: Vec<NewJob> = jobs.iter().map(head).collect();
-    let insert_all = move |tx: &mut Tx<'_>| heads.iter().zip(&admitted).map(|(job, admitted)| insert(tx, job, admitted, now)).collect();
+    let insert_all = move |tx: &mut Tx<'_>| {
+        heads.iter().zip(&admitted).map(|(job, admitted)| insert(tx, job, admitted, now)).collect()
+    };
     store.writer().call("enqueue", insert_all).await
 }
 

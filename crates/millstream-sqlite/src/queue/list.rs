@@ -1,9 +1,6 @@
 //! Looking at jobs: one, or a page.
 
-use millstream_core::{
-    Error, Job, JobId, JobState, JobsQuery, Page, QueueName, Result,
-    limits::PAGE_ROWS_MAX,
-};
+use millstream_core::{Error, Job, JobId, JobState, JobsQuery, Page, QueueName, Result, limits::PAGE_ROWS_MAX};
 use rusqlite::{Connection, Row, params};
 
 use crate::{
@@ -128,7 +125,8 @@ impl JobRow {
     }
 
     fn job(self, queue: &QueueName) -> Result<Job> {
-        let (body, live, done) = (rows::at("job", &self.row), rows::at("job_live", &self.row), rows::at("job_done", &self.row));
+        let (body, live, done) =
+            (rows::at("job", &self.row), rows::at("job_live", &self.row), rows::at("job_done", &self.row));
         let Some(state) = self.state else {
             return Err(live("state").corrupt("the job is neither live nor finished"));
         };

@@ -121,8 +121,12 @@ impl Live {
     ) -> Result<JobState, Fault> {
         let state = JobState::Waiting;
         // A due job keeps the time it was due at.
-        let run_at = if self.state == JobState::Delayed { self.run_at.min(rows::micros(tx.now)) } else { rows::micros(tx.now) };
-        tx.conn.run(sql::JOB_REQUEUE, params![self.row, state.as_str(), seq, run_at, attempt, error.or(self.error.as_deref())])?;
+        let run_at =
+            if self.state == JobState::Delayed { self.run_at.min(rows::micros(tx.now)) } else { rows::micros(tx.now) };
+        tx.conn.run(
+            sql::JOB_REQUEUE,
+            params![self.row, state.as_str(), seq, run_at, attempt, error.or(self.error.as_deref())],
+        )?;
         tx.ready(self.queue.id);
         self.moved(tx, state, None)
     }

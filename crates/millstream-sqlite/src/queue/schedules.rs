@@ -25,7 +25,8 @@ pub(crate) async fn upsert(store: &SqliteStore, schedule: &Schedule) -> Result<(
     // What its jobs could be refused for is refused here, where somebody reads the answer.
     let now = options.clock.now();
     options.defaults.admit(&schedule.job(now)?, now)?;
-    let body = serde_json::to_string(schedule).map_err(|error| Error::invalid("schedule", error.to_string(), "JSON"))?;
+    let body =
+        serde_json::to_string(schedule).map_err(|error| Error::invalid("schedule", error.to_string(), "JSON"))?;
 
     let schedule = schedule.clone();
     let doing = format!("write schedule `{}` of queue `{}`", schedule.key, schedule.queue);

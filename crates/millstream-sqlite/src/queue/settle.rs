@@ -84,14 +84,21 @@ fn settle_one(tx: &mut Tx<'_>, settlement: &Settlement, written: Result<Written>
 fn write_effects(tx: &mut Tx<'_>, effects: &Effects) -> Result<(), Fault> {
     effects.check()?;
     for (index, append) in effects.append.iter().enumerate() {
-        append.check().map_err(Fault::from).and_then(|()| events::append::append(tx, append)).map_err(|fault| fault.at("append", index))?;
+        append
+            .check()
+            .map_err(Fault::from)
+            .and_then(|()| events::append::append(tx, append))
+            .map_err(|fault| fault.at("append", index))?;
     }
     for (index, job) in effects.enqueue.iter().enumerate() {
         // A duplicate is fine: the handler ran before, or somebody else wanted the same job.
         enqueue::admit(tx, job).map_err(|fault| fault.at("enqueue", index))?;
     }
     for (index, op) in effects.state.iter().enumerate() {
-        state::Write::of(op).map_err(Fault::from).and_then(|write| write.run(tx)).map_err(|fault| fault.at("state", index))?;
+        state::Write::of(op)
+            .map_err(Fault::from)
+            .and_then(|write| write.run(tx))
+            .map_err(|fault| fault.at("state", index))?;
     }
     for run in &effects.runs {
         let (started, completed) = (rows::micros(run.started_at), run.completed_at.map(rows::micros));
@@ -127,4 +134,3 @@ fn again(tx: &mut Tx<'_>, live: &Live, wait: Duration, attempt: u32, error: Opti
         false => live.delay(tx, rows::later(tx.now, wait), attempt, error),
     }
 }
-

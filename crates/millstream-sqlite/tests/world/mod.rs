@@ -15,22 +15,22 @@ use tempfile::TempDir;
 /// Longer than any event of a test takes, and only waited for when the test fails.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub struct World {
+pub(crate) struct World {
     dir: TempDir,
-    pub clock: ManualClock,
+    pub(crate) clock: ManualClock,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         Self { dir, clock: ManualClock::new("2026-01-01T00:00:00Z".parse().unwrap()) }
     }
 
-    pub fn path(&self) -> PathBuf {
+    pub(crate) fn path(&self) -> PathBuf {
         self.dir.path().join("jobs.db")
     }
 
-    pub fn options(&self) -> StoreOptions {
+    pub(crate) fn options(&self) -> StoreOptions {
         StoreOptions {
             clock: Arc::new(self.clock.clone()),
             entropy: Arc::new(SeededEntropy::new(1)),
@@ -38,40 +38,40 @@ impl World {
         }
     }
 
-    pub async fn open(&self) -> Arc<SqliteStore> {
+    pub(crate) async fn open(&self) -> Arc<SqliteStore> {
         SqliteStore::open(self.path(), self.options()).await.expect("the file opens")
     }
 
-    pub fn memory(&self) -> Arc<SqliteStore> {
+    pub(crate) fn memory(&self) -> Arc<SqliteStore> {
         SqliteStore::memory(self.options()).expect("a store in memory opens")
     }
 }
 
-pub fn queue(name: &str) -> QueueName {
+pub(crate) fn queue(name: &str) -> QueueName {
     QueueName::new(name).unwrap()
 }
 
-pub fn job(name: &str) -> NewJob {
+pub(crate) fn job(name: &str) -> NewJob {
     NewJob::new(queue(name), JobName::new("work").unwrap(), json!({ "n": 1 }))
 }
 
-pub fn named(name: &str, id: &str) -> NewJob {
+pub(crate) fn named(name: &str, id: &str) -> NewJob {
     job(name).id(id.try_into().unwrap())
 }
 
-pub async fn claim(store: &SqliteStore, name: &str, at_most: u32) -> Vec<Claimed> {
+pub(crate) async fn claim(store: &SqliteStore, name: &str, at_most: u32) -> Vec<Claimed> {
     store.claim(&[Want { queue: queue(name), at_most }]).await.unwrap()
 }
 
-pub fn settlement(claim: &ClaimRef, outcome: Outcome) -> Settlement {
+pub(crate) fn settlement(claim: &ClaimRef, outcome: Outcome) -> Settlement {
     Settlement { claim: claim.clone(), outcome, effects: Effects::default() }
 }
 
 /// Waits for what must happen; a test that would hang fails instead.
-pub async fn soon<T>(what: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, what).await.expect("it happens")
 }
 
-pub async fn next<T>(stream: &mut BoxStream<T>) -> Option<T> {
+pub(crate) async fn next<T>(stream: &mut BoxStream<T>) -> Option<T> {
     soon(std::future::poll_fn(|cx| Pin::new(&mut *stream).poll_next(cx))).await
 }
