@@ -7,8 +7,9 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 use super::{
     broken::{Breakage, Fault},
     case::{Case, Checked, Failure, Need},
-    cases, model,
+    cases,
     harness::Harness,
+    model,
     world::{Mode, World},
 };
 use crate::Signals;

@@ -14,8 +14,8 @@ use super::{
     harness::{Backend, Harness},
 };
 use crate::{
-    Append, Appended, Backoff, ClaimRef, Claimed, Effects, Enqueued, Entropy, Error, Event, EventQuery, EventStore, Job,
-    JobCounts, JobId, JobName, JobOptions, JobState, JobStore, JobsQuery, ManualClock, NewEvent, NewJob, Outcome,
+    Append, Appended, Backoff, ClaimRef, Claimed, Effects, Enqueued, Entropy, Error, Event, EventQuery, EventStore,
+    Job, JobCounts, JobId, JobName, JobOptions, JobState, JobStore, JobsQuery, ManualClock, NewEvent, NewJob, Outcome,
     Pattern, QueueDefaults, QueueName, QueueProvider, Result, SeededEntropy, Settlement, Signals, StateStore,
     StoreOptions, Stores, StreamName, Timestamp, Verdict, Want, Work, clock::Clock,
 };
@@ -103,6 +103,11 @@ impl World {
     pub(super) async fn reopen(&self) -> Checked<Handle> {
         self.queue.close().await?;
         Ok(self.mode.wrap(Handle::of(self.backend.reopen().await?)?))
+    }
+
+    /// The clock of the options, which moves with the store's.
+    pub(super) fn clock(&self) -> ManualClock {
+        self.clock.clone()
     }
 
     /// Moves the store's time.

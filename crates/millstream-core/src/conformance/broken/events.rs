@@ -1,15 +1,17 @@
 //! The broken log.
 
-use std::{collections::VecDeque, pin::Pin, task::{Context, Poll}};
+use std::{
+    collections::VecDeque,
+    pin::Pin,
+    task::{Context, Poll},
+};
 
 use async_trait::async_trait;
 use futures_core::Stream;
 use serde_json::Value;
 
 use super::{Broken, Fault};
-use crate::{
-    Append, Appended, BoxStream, Error, Event, EventQuery, EventStore, Pattern, Result, StartFrom,
-};
+use crate::{Append, Appended, BoxStream, Error, Event, EventQuery, EventStore, Pattern, Result, StartFrom};
 
 /// One item into any number of others.
 struct Mapped<T, F> {
@@ -124,7 +126,9 @@ pub(super) fn like(pattern: &str, text: &str) -> bool {
     let mut chars = pattern.chars();
     match chars.next() {
         None => text.is_empty(),
-        Some('%') => text.char_indices().map(|(at, _)| at).chain([text.len()]).any(|at| like(chars.as_str(), &text[at..])),
+        Some('%') => {
+            text.char_indices().map(|(at, _)| at).chain([text.len()]).any(|at| like(chars.as_str(), &text[at..]))
+        }
         Some(wanted) => {
             let mut rest = text.chars();
             rest.next().is_some_and(|found| wanted == '_' || wanted == found) && like(chars.as_str(), rest.as_str())

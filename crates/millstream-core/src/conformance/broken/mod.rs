@@ -352,4 +352,3 @@ impl Store for Broken {
         queue.and(self.inner.events.close().await).and(self.inner.state.close().await)
     }
 }
-

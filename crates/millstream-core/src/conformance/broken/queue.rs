@@ -99,8 +99,12 @@ impl Broken {
     async fn enqueue_badly(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
         let mut answers = Vec::new();
         let taken: Vec<bool> = jobs.iter().map(|job| self.believes_taken(job)).collect();
-        let fresh: Vec<NewJob> =
-            jobs.iter().zip(&taken).filter(|(_, taken)| !**taken).map(|(job, _)| self.spoiled_job(job.clone())).collect();
+        let fresh: Vec<NewJob> = jobs
+            .iter()
+            .zip(&taken)
+            .filter(|(_, taken)| !**taken)
+            .map(|(job, _)| self.spoiled_job(job.clone()))
+            .collect();
         let mut stored = self.store(&fresh).await?.into_iter();
         for (job, taken) in jobs.iter().zip(taken) {
             let answer = match (&job.id, taken) {

@@ -192,10 +192,8 @@ impl Model<'_> {
         let mut told = self.handle().jobs.beat(&claims).await?;
         self.tell(format!("beat {claims:?} -> {told:?}"));
         told.sort_by(|(a, _), (b, _)| a.token.cmp(&b.token));
-        let wanted: Vec<_> = claims
-            .into_iter()
-            .filter_map(|claim| self.reference.beat(&claim).map(|signal| (claim, signal)))
-            .collect();
+        let wanted: Vec<_> =
+            claims.into_iter().filter_map(|claim| self.reference.beat(&claim).map(|signal| (claim, signal))).collect();
         ensure_eq!(told, wanted, "what a beat tells");
         Ok(())
     }
