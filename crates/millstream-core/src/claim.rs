@@ -45,6 +45,9 @@ pub struct Claimed {
     pub claim: ClaimRef,
     /// Which handler runs it.
     pub name: JobName,
+    /// Tells this life of the job from another: it changes when an operator runs a finished job again, and when the
+    /// id is used anew after a removal; a retry, release or rescue keeps it. Opaque.
+    pub life: Arc<str>,
     /// The handler's input.
     pub data: Value,
     /// Which attempt this is, 1-based.

@@ -97,7 +97,12 @@ pub enum Removal {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         count: Option<u32>,
         /// How long one is kept.
-        #[serde(default, with = "crate::duration_ms::option", rename = "ageMs", skip_serializing_if = "Option::is_none")]
+        #[serde(
+            default,
+            with = "crate::duration_ms::option",
+            rename = "ageMs",
+            skip_serializing_if = "Option::is_none"
+        )]
         age: Option<Duration>,
     },
 }

@@ -8,7 +8,9 @@
 //! Applications use the `millstream` crate, which re-exports this one.
 
 mod backoff;
+mod bus;
 mod claim;
+mod client;
 mod clock;
 mod duration_ms;
 mod effects;
@@ -23,14 +25,18 @@ mod page;
 mod pattern;
 mod queue;
 mod schedule;
+mod split;
 mod store;
 mod stores;
+mod worker;
 
 pub mod limits;
 pub mod payload;
 
 pub use backoff::Backoff;
+pub use bus::{Bus, BusEvent, BusListener, job_event, queue_stream};
 pub use claim::{ClaimRef, Claimed, Progress, Signal, Wake, Want};
+pub use client::Queue;
 pub use clock::{Clock, ManualClock, Sleep, SystemClock};
 pub use effects::{Append, Effects, NewEvent, RunRow, StateOp};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
@@ -39,18 +45,23 @@ pub use event::{Appended, Direction, Event, EventQuery, StartFrom};
 pub use job::{Enqueued, Job, JobOptions, JobSettings, JobState, NewJob, Removal, RunAt};
 pub use name::{JobId, JobName, QueueName, StreamName};
 pub use options::{
-    Admitted, JobEvents, LEASE_DEFAULT, LEASE_MIN, POLL_DEFAULT, QueueDefaults, Signals, StoreOptions, check_enqueue_batch,
+    Admitted, JobEvents, LEASE_DEFAULT, LEASE_MIN, POLL_DEFAULT, QueueDefaults, Signals, StoreOptions,
+    check_enqueue_batch,
 };
 pub use outcome::{Outcome, Settlement, Verdict};
 pub use page::Page;
 pub use pattern::Pattern;
 pub use queue::{JobCounts, JobsQuery, QueueEvent, QueueEventKind, QueueInfo};
 pub use schedule::{DueTicks, Missed, Schedule, ScheduleInfo, Timetable};
+pub use split::SplitJobStore;
 pub use store::{
-    BoxStream, Capabilities, Consumer, EventStore, Executor, JobStore, OwnLoop, QueueProvider, Realm, StateStore, Store,
-    Work,
+    BoxStream, Capabilities, Consumer, EventStore, Executor, JobStore, OwnLoop, QueueProvider, Realm, StateStore,
+    Store, Work,
 };
 pub use stores::Stores;
+pub use worker::{
+    CancelReason, Handler, JobContext, JobError, JobLog, QueueWorkerOptions, Worker, WorkerManager, WorkerOptions,
+};
 
 /// A moment, in UTC.
 pub type Timestamp = jiff::Timestamp;

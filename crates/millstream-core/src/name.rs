@@ -133,3 +133,16 @@ impl From<&QueueName> for JobName {
         Self(queue.0.clone())
     }
 }
+
+/// Text that becomes part of a longer name: whole where it fits, otherwise its beginning and its hash.
+pub(crate) fn fitting(text: &str, bytes_max: usize) -> String {
+    if text.len() <= bytes_max && !text.chars().any(char::is_control) {
+        return text.to_owned();
+    }
+    // FNV-1a: the same in every process and release, which the standard hasher does not promise.
+    let hash = text
+        .bytes()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let start: String = text.chars().filter(|char| !char.is_control()).take(40).collect();
+    format!("{start}#{hash:016x}")
+}

@@ -122,8 +122,13 @@ impl QueueDefaults {
         let options = self.complete(&job.queue, job.options.clone());
         options.check()?;
         let delay = options.delay;
-        let due = NewJob { options: JobOptions { delay, ..JobOptions::default() }, data: Value::Null, trace: None, ..job.clone() }
-            .due(now);
+        let due = NewJob {
+            options: JobOptions { delay, ..JobOptions::default() },
+            data: Value::Null,
+            trace: None,
+            ..job.clone()
+        }
+        .due(now);
         Ok(Admitted { data, trace, settings: options.into(), due })
     }
 

@@ -10,7 +10,10 @@
 
 use std::sync::Arc;
 
-use croner::{Cron, parser::{CronParser, Seconds}};
+use croner::{
+    Cron,
+    parser::{CronParser, Seconds},
+};
 use jiff::tz::TimeZone;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -20,7 +23,7 @@ use crate::{
     error::{Error, Result},
     job::{JobOptions, NewJob},
     limits::SCHEDULE_CATCH_UP_MAX,
-    name::{JobId, JobName, QueueName},
+    name::{JobId, JobName, QueueName, fitting},
     payload,
 };
 
@@ -114,25 +117,11 @@ impl Schedule {
 
     /// The job of one tick. Its id is the same in every process.
     pub fn job(&self, tick: Timestamp) -> Result<NewJob> {
-        let id = JobId::new(format!("schedule:{}:{}", fitting(&self.key), tick.as_second()))?;
+        let id = JobId::new(format!("schedule:{}:{}", fitting(&self.key, 200), tick.as_second()))?;
         let mut job = NewJob::new(self.queue.clone(), self.name.clone(), self.data.clone()).id(id);
         job.options = self.options.clone();
         Ok(job)
     }
-}
-
-/// A key may be longer than an id: a long one is told apart by its hash.
-fn fitting(key: &str) -> String {
-    let plain = key.len() <= 200 && !key.chars().any(char::is_control);
-    if plain {
-        return key.to_owned();
-    }
-    // FNV-1a: the same in every process and release, which the standard hasher does not promise.
-    let hash = key.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
-    });
-    let start: String = key.chars().filter(|char| !char.is_control()).take(40).collect();
-    format!("{start}#{hash:016x}")
 }
 
 /// A cron expression in a time zone.

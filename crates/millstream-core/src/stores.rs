@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use crate::{
     error::Result,
-    store::{EventStore, QueueProvider, StateStore},
+    split::SplitJobStore,
+    store::{EventStore, JobStore, QueueProvider, StateStore},
 };
 
 /// Queue, events and state, each chosen on its own; stores of one realm are one object behind several seams.
@@ -22,6 +23,12 @@ impl Stores {
     /// One object that is all three.
     pub fn of<S: QueueProvider + EventStore + StateStore>(store: Arc<S>) -> Self {
         Self { queue: store.clone(), events: store.clone(), state: store }
+    }
+
+    /// The job store whose settles carry effects to wherever they belong: itself where one commit reaches all three.
+    pub fn join(&self, jobs: Arc<dyn JobStore>) -> Arc<dyn JobStore> {
+        let split = self.events.realm() != jobs.realm() || self.state.realm() != jobs.realm();
+        if split { Arc::new(SplitJobStore::new(jobs, self.events.clone(), self.state.clone())) } else { jobs }
     }
 
     /// Closes all three; the first error is answered, after every one was asked.

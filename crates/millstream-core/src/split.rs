@@ -1,0 +1,291 @@
+//! Effects across realms: a job store whose events or state live where its commits do not reach.
+//!
+//! The first write of a terminal settle is a **settlement record**: an event in a stream of the job's own, appended in
+//! one transaction with the settlement's events. Then come state, then the queue's settle with the rest. A later
+//! claim that finds a record of the job's life replays what may be missing and does not run the handler again. So a
+//! crash between any two writes neither loses nor doubles, and what one run published is not contradicted by another.
+//!
+//! The record's stream is appended to at the version that was read when the job was claimed. Of two holders that both
+//! believe in their claim, the second is told of a conflict, and adopts the first one's record.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    Timestamp,
+    claim::{ClaimRef, Claimed, Progress, Signal, Wake, Want},
+    effects::{Append, Effects, NewEvent},
+    error::{Error, Result},
+    event::EventQuery,
+    limits::PAGE_ROWS_MAX,
+    name::{QueueName, StreamName, fitting},
+    outcome::{Outcome, Settlement, Verdict},
+    pattern::Pattern,
+    store::{Capabilities, EventStore, JobStore, Realm, StateStore, Store},
+};
+
+/// The type of a settlement record.
+const RECORD: &str = "settlement.recorded";
+
+/// A job store with its effects' stores, where one commit does not reach them all.
+pub struct SplitJobStore {
+    jobs: Arc<dyn JobStore>,
+    events: Arc<dyn EventStore>,
+    state: Arc<dyn StateStore>,
+    events_apart: bool,
+    state_apart: bool,
+    /// What was read when a job was claimed. Written by `claim`, read by `settle`, dropped when a claim ends.
+    lives: Mutex<HashMap<Arc<str>, Life>>,
+}
+
+#[derive(Clone)]
+struct Life {
+    life: Arc<str>,
+    /// The version of the record's stream.
+    version: u64,
+}
+
+/// What is still to be written once the record is.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    life: Arc<str>,
+    outcome: Outcome,
+    effects: Effects,
+}
+
+/// A settlement on its way through the stores.
+enum Step {
+    /// Its record is written, or it needs none: settle this in the queue.
+    Queue(Settlement),
+    Answered(Verdict),
+}
+
+impl SplitJobStore {
+    /// Joins a job store with the stores of its effects.
+    pub fn new(jobs: Arc<dyn JobStore>, events: Arc<dyn EventStore>, state: Arc<dyn StateStore>) -> Self {
+        let events_apart = events.realm() != jobs.realm();
+        let state_apart = state.realm() != jobs.realm();
+        Self { jobs, events, state, events_apart, state_apart, lives: Mutex::default() }
+    }
+
+    fn is_apart(&self, effects: &Effects) -> bool {
+        (self.events_apart && !effects.append.is_empty()) || (self.state_apart && !effects.state.is_empty())
+    }
+
+    fn life(&self, claim: &ClaimRef) -> Option<Life> {
+        self.lives.lock().unwrap_or_else(PoisonError::into_inner).get(&claim.token).cloned()
+    }
+
+    fn forget<'a>(&self, claims: impl Iterator<Item = &'a ClaimRef>) {
+        let mut lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
+        for claim in claims {
+            lives.remove(&claim.token);
+        }
+    }
+
+    /// The version of a job's record stream, and the record of this life, if there is one.
+    async fn read(&self, claim: &ClaimRef, life: &str) -> Result<(u64, Option<Record>)> {
+        let query = EventQuery { limit: PAGE_ROWS_MAX, ..EventQuery::of(Pattern::Exact(record_stream(claim)?)) };
+        let events = self.events.query(&query).await?;
+        let version = events.last().and_then(|event| event.version).unwrap_or(events.len() as u64);
+        let mut found = None;
+        for event in events {
+            if event.data["life"] == *life {
+                found = Some(serde_json::from_value(event.data).map_err(|error| Error::Corrupt {
+                    table: "events",
+                    column: "data",
+                    row: event.id.to_string(),
+                    why: format!("not a settlement record: {error}"),
+                })?);
+            }
+        }
+        Ok((version, found))
+    }
+
+    /// Replays a job whose outcome was recorded by an earlier holder. Answers whether there was such a record.
+    async fn replay(&self, job: &Claimed) -> Result<bool> {
+        let (version, record) = self.read(&job.claim, &job.life).await?;
+        let Some(record) = record else {
+            let life = Life { life: job.life.clone(), version };
+            self.lives.lock().unwrap_or_else(PoisonError::into_inner).insert(job.claim.token.clone(), life);
+            return Ok(false);
+        };
+        tracing::info!(job = %job.claim, "its outcome was recorded before: replayed, not run again");
+        let settlement = self.adopt(&job.claim, record).await?;
+        self.jobs.settle(&[settlement]).await?;
+        Ok(true)
+    }
+
+    /// What is left to do of a record: state now, the rest in the queue's settle.
+    async fn adopt(&self, claim: &ClaimRef, record: Record) -> Result<Settlement> {
+        let mut effects = record.effects;
+        self.apply_state(&mut effects).await?;
+        Ok(Settlement { claim: claim.clone(), outcome: record.outcome, effects })
+    }
+
+    async fn apply_state(&self, effects: &mut Effects) -> Result<()> {
+        if self.state_apart && !effects.state.is_empty() {
+            self.state.apply(&std::mem::take(&mut effects.state)).await?;
+        }
+        Ok(())
+    }
+
+    /// Everything that comes before the queue's settle.
+    async fn prepare(&self, settlement: &Settlement) -> Result<Step> {
+        let apart = self.is_apart(&settlement.effects);
+        if apart && !settlement.outcome.is_terminal() {
+            // A record is for ever; an outcome after which the job runs again has none.
+            let what = "effects in another realm with an outcome after which the job runs again";
+            return Ok(Step::Answered(Verdict::EffectRefused(Error::Unsupported { store: self.kind(), what })));
+        }
+        if matches!(settlement.outcome, Outcome::Snooze(_)) {
+            return Ok(Step::Queue(settlement.clone()));
+        }
+        let Some(life) = self.life(&settlement.claim) else {
+            // Not claimed through this store, or settled already.
+            return Ok(Step::Answered(Verdict::LostClaim));
+        };
+        if !apart {
+            // Another holder may have published an outcome meanwhile: that one counts.
+            return Ok(Step::Queue(match self.read(&settlement.claim, &life.life).await? {
+                (_, Some(record)) => self.adopt(&settlement.claim, record).await?,
+                (_, None) => settlement.clone(),
+            }));
+        }
+        self.record(settlement, &life).await
+    }
+
+    async fn record(&self, settlement: &Settlement, life: &Life) -> Result<Step> {
+        let mut effects = settlement.effects.clone();
+        let published = if self.events_apart { std::mem::take(&mut effects.append) } else { Vec::new() };
+        let record = Record { life: life.life.clone(), outcome: settlement.outcome.clone(), effects };
+        let data: Value = serde_json::to_value(&record)
+            .map_err(|error| Error::invalid("settlement", error.to_string(), "a settlement that serializes to JSON"))?;
+        let stream = record_stream(&settlement.claim)?;
+        let mut batch = vec![Append::one(stream.clone(), NewEvent::new(RECORD, data)).expecting(life.version)];
+        batch.extend(published);
+        match self.events.append(&batch).await {
+            Ok(_) => self.adopt(&settlement.claim, record).await.map(Step::Queue),
+            Err(Error::VersionConflict { stream: conflict, .. }) if *conflict == *stream.as_str() => {
+                match self.read(&settlement.claim, &life.life).await? {
+                    (_, Some(record)) => self.adopt(&settlement.claim, record).await.map(Step::Queue),
+                    // The record of another life: this claim is of a life that is over.
+                    (_, None) => Ok(Step::Answered(Verdict::LostClaim)),
+                }
+            }
+            Err(error) if error.is_transient() => Err(error),
+            Err(error) => Ok(Step::Answered(Verdict::EffectRefused(error))),
+        }
+    }
+}
+
+fn record_stream(claim: &ClaimRef) -> Result<StreamName> {
+    StreamName::new(format!("nq:settle:{}", fitting(&format!("{}:{}", claim.queue, claim.job), 200)))
+}
+
+#[async_trait]
+impl Store for SplitJobStore {
+    fn kind(&self) -> &'static str {
+        self.jobs.kind()
+    }
+
+    fn realm(&self) -> &Realm {
+        self.jobs.realm()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.jobs.capabilities()
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.jobs.close().await
+    }
+}
+
+#[async_trait]
+impl JobStore for SplitJobStore {
+    fn lease(&self) -> Duration {
+        self.jobs.lease()
+    }
+
+    async fn claim(&self, wants: &[Want]) -> Result<Vec<Claimed>> {
+        let mut fresh = Vec::new();
+        for job in self.jobs.claim(wants).await? {
+            match self.replay(&job).await {
+                Ok(true) => {}
+                Ok(false) => fresh.push(job),
+                Err(error) => {
+                    // Without its record it must not run: it goes back, and is tried again.
+                    tracing::warn!(job = %job.claim, %error, "failed to look for its settlement record");
+                    self.jobs.release(&[job.claim]).await?;
+                }
+            }
+        }
+        Ok(fresh)
+    }
+
+    async fn settle(&self, batch: &[Settlement]) -> Result<Vec<Verdict>> {
+        let mut verdicts: Vec<Option<Verdict>> = Vec::with_capacity(batch.len());
+        let (mut places, mut queue) = (Vec::new(), Vec::new());
+        for (place, settlement) in batch.iter().enumerate() {
+            verdicts.push(match self.prepare(settlement).await? {
+                Step::Answered(verdict) => Some(verdict),
+                Step::Queue(settlement) => {
+                    places.push(place);
+                    queue.push(settlement);
+                    None
+                }
+            });
+        }
+        let answers = if queue.is_empty() { Vec::new() } else { self.jobs.settle(&queue).await? };
+        for (place, answer) in places.into_iter().zip(answers) {
+            verdicts[place] = Some(answer);
+        }
+        let verdicts: Vec<Verdict> =
+            verdicts.into_iter().map(|verdict| verdict.unwrap_or(Verdict::LostClaim)).collect();
+        let ended = batch.iter().zip(&verdicts).filter(|(_, verdict)| !matches!(verdict, Verdict::EffectRefused(_)));
+        self.forget(ended.map(|(settlement, _)| &settlement.claim));
+        Ok(verdicts)
+    }
+
+    async fn beat(&self, held: &[ClaimRef]) -> Result<Vec<(ClaimRef, Signal)>> {
+        self.jobs.beat(held).await
+    }
+
+    async fn progress(&self, notes: &[Progress]) -> Result<()> {
+        self.jobs.progress(notes).await
+    }
+
+    async fn release(&self, held: &[ClaimRef]) -> Result<()> {
+        self.jobs.release(held).await?;
+        self.forget(held.iter());
+        Ok(())
+    }
+
+    async fn rescue(&self) -> Result<u64> {
+        self.jobs.rescue().await
+    }
+
+    async fn promote_due(&self) -> Result<Option<Timestamp>> {
+        self.jobs.promote_due().await
+    }
+
+    async fn fire_schedules(&self) -> Result<Option<Timestamp>> {
+        self.jobs.fire_schedules().await
+    }
+
+    async fn sweep(&self) -> Result<u64> {
+        self.jobs.sweep().await
+    }
+
+    async fn wait(&self, queues: &[QueueName]) -> Wake {
+        self.jobs.wait(queues).await
+    }
+}

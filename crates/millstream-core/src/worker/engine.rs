@@ -1,0 +1,266 @@
+//! Takes jobs for all queues of the process in one call, as many as there are free slots, and runs each in a task.
+
+use std::{
+    collections::HashMap,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    sync::{Notify, mpsc},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    context::CancelReason,
+    executor::{Ended, JobExecutor},
+    heart::Heart,
+    held::Held,
+    keeper::poll_with_jitter,
+};
+use crate::{
+    claim::{Claimed, Wake, Want},
+    clock::Clock,
+    entropy::Entropy,
+    limits::CLAIM_BATCH_MAX,
+    name::QueueName,
+    outcome::Settlement,
+    store::JobStore,
+};
+
+/// One queue's slots in this process.
+#[derive(Debug)]
+pub(crate) struct Lane {
+    pub(crate) concurrency: u32,
+    /// Whether it takes jobs at all: started by `start`, or by `run`.
+    pub(crate) active: bool,
+    pub(crate) paused: bool,
+    /// Written by the engine alone.
+    pub(crate) running: u32,
+    /// Whether the last claim filled every slot, so that there may be more.
+    more: bool,
+}
+
+impl Lane {
+    pub(crate) fn new(concurrency: u32) -> Self {
+        Self { concurrency, active: false, paused: false, running: 0, more: false }
+    }
+
+    fn free(&self) -> u32 {
+        if self.active && !self.paused { self.concurrency.saturating_sub(self.running) } else { 0 }
+    }
+}
+
+/// Every queue's slots. Written by the manager (what is wanted) and the engine (what runs).
+#[derive(Default)]
+pub(crate) struct Lanes {
+    lanes: Mutex<HashMap<QueueName, Lane>>,
+    /// Told after every change of what is wanted.
+    pub(crate) changed: Notify,
+}
+
+impl Lanes {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, HashMap<QueueName, Lane>> {
+        // Every change is an assignment of one field: a panic leaves nothing half done.
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes one queue's lane, if it is known, and tells the engine.
+    pub(crate) fn change(&self, queue: &QueueName, change: impl FnOnce(&mut Lane)) -> bool {
+        let known = self.lock().get_mut(queue).map(change).is_some();
+        self.changed.notify_one();
+        known
+    }
+
+    fn wants(&self) -> Vec<Want> {
+        let wants = |(queue, lane): (&QueueName, &Lane)| Want { queue: queue.clone(), at_most: lane.free() };
+        self.lock().iter().map(wants).filter(|want| want.at_most > 0).collect()
+    }
+
+    fn queues(&self) -> Vec<QueueName> {
+        self.lock().iter().filter(|(_, lane)| lane.active).map(|(queue, _)| queue.clone()).collect()
+    }
+
+    /// Answers whether the freed slot may have something to do.
+    fn ended(&self, queue: &QueueName) -> bool {
+        self.lock().get_mut(queue).is_some_and(|lane| {
+            lane.running -= 1;
+            lane.more
+        })
+    }
+
+    fn claimed(&self, wants: &[Want], claimed: &[Claimed]) {
+        let mut lanes = self.lock();
+        for want in wants {
+            let taken = claimed.iter().filter(|job| job.claim.queue == want.queue).count();
+            if let Some(lane) = lanes.get_mut(&want.queue) {
+                let taken = u32::try_from(taken).unwrap_or(u32::MAX);
+                lane.running += taken;
+                lane.more = taken >= want.at_most || claimed.len() >= CLAIM_BATCH_MAX as usize;
+            }
+        }
+    }
+}
+
+pub(crate) struct Engine {
+    pub(crate) jobs: Arc<dyn JobStore>,
+    pub(crate) lanes: Arc<Lanes>,
+    pub(crate) held: Arc<Held>,
+    pub(crate) executor: Arc<JobExecutor>,
+    pub(crate) finished: mpsc::Sender<Settlement>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) poll: Duration,
+    pub(crate) heart: Arc<Mutex<Heart>>,
+    pub(crate) keeper_look: Arc<Notify>,
+    pub(crate) stop: CancellationToken,
+}
+
+type Waiting = Pin<Box<dyn Future<Output = Wake> + Send>>;
+
+impl Engine {
+    /// Takes and runs jobs until told to stop; then gives the running ones `grace` to end.
+    pub(crate) async fn run(self, grace: tokio::sync::watch::Receiver<Duration>) {
+        let mut running = JoinSet::new();
+        self.take_until_stopped(&mut running).await;
+        self.held.fire_all(CancelReason::Stopping);
+        let grace = *grace.borrow();
+        let mut out_of_grace = self.clock.sleep(grace);
+        while !running.is_empty() {
+            tokio::select! {
+                biased;
+                ended = running.join_next() => { if let Some(ended) = ended { self.note_end(ended); } }
+                () = &mut out_of_grace => break,
+            }
+        }
+        if !running.is_empty() {
+            tracing::warn!(jobs = running.len(), "jobs outlasted the grace of {grace:?}; they go back to their queues");
+        }
+        // Not awaited: a handler that blocks its thread cannot be aborted, and its claim is given back all the same.
+        running.abort_all();
+    }
+
+    async fn take_until_stopped(&self, running: &mut JoinSet<QueueName>) {
+        let mut hungry = true;
+        let mut waiting = self.register(&mut hungry).await;
+        loop {
+            if hungry {
+                hungry = self.take(running).await;
+            }
+            tokio::select! {
+                biased;
+                () = self.stop.cancelled() => return,
+                Some(ended) = running.join_next() => {
+                    hungry |= self.note_end(ended);
+                    while let Some(ended) = running.try_join_next() {
+                        hungry |= self.note_end(ended);
+                    }
+                }
+                wake = &mut waiting => {
+                    self.woken(wake, &mut hungry);
+                    waiting = self.register(&mut hungry).await;
+                }
+                () = self.lanes.changed.notified() => {
+                    hungry = true;
+                    waiting = self.register(&mut hungry).await;
+                }
+                () = tokio::time::sleep(poll_with_jitter(self.poll, &*self.entropy)) => hungry = true,
+            }
+        }
+    }
+
+    /// Registers for the next wake-up before the look that follows, so that nothing falls between the two.
+    async fn register(&self, hungry: &mut bool) -> Waiting {
+        let (jobs, queues) = (self.jobs.clone(), self.lanes.queues());
+        let mut waiting: Waiting = Box::pin(async move { jobs.wait(&queues).await });
+        loop {
+            let early = std::future::poll_fn(|cx| std::task::Poll::Ready(waiting.as_mut().poll(cx))).await;
+            match early {
+                std::task::Poll::Pending => return waiting,
+                std::task::Poll::Ready(wake) => {
+                    self.woken(wake, hungry);
+                    let (jobs, queues) = (self.jobs.clone(), self.lanes.queues());
+                    waiting = Box::pin(async move { jobs.wait(&queues).await });
+                    // A store that is always ready must not keep the loop from its other work.
+                    tokio::task::yield_now().await;
+                }
+            }
+        }
+    }
+
+    fn woken(&self, wake: Wake, hungry: &mut bool) {
+        match wake {
+            Wake::Work => {
+                *hungry = true;
+                self.keeper_look.notify_one();
+            }
+            Wake::Beat => self.heart.lock().unwrap_or_else(PoisonError::into_inner).poke(),
+        }
+    }
+
+    /// Claims for every free slot. Answers whether to look again at once: when it was the batch, not the slots, that
+    /// was full.
+    async fn take(&self, running: &mut JoinSet<QueueName>) -> bool {
+        let wants = self.lanes.wants();
+        if wants.is_empty() {
+            return false;
+        }
+        let asked_at = self.clock.monotonic();
+        let claimed = match self.jobs.claim(&wants).await {
+            Ok(claimed) => claimed,
+            Err(error) => {
+                tracing::warn!(%error, "failed to claim");
+                return false;
+            }
+        };
+        if self.stop.is_cancelled() {
+            let claims: Vec<_> = claimed.into_iter().map(|job| job.claim).collect();
+            if let Err(error) = self.jobs.release(&claims).await {
+                tracing::warn!(%error, jobs = claims.len(), "failed to give back what a stopping worker took");
+            }
+            return false;
+        }
+        self.lanes.claimed(&wants, &claimed);
+        let capped = claimed.len() >= CLAIM_BATCH_MAX as usize;
+        for job in claimed {
+            self.start(job, asked_at, running);
+        }
+        capped
+    }
+
+    fn start(&self, job: Claimed, asked_at: Duration, running: &mut JoinSet<QueueName>) {
+        let cancellation = self.held.take(&job.claim, asked_at);
+        let (executor, held, finished) = (self.executor.clone(), self.held.clone(), self.finished.clone());
+        let (jobs, clock) = (self.jobs.clone(), self.clock.clone());
+        running.spawn(async move {
+            let (queue, claim) = (job.claim.queue.clone(), job.claim.clone());
+            if !held.trusts(&claim, clock.monotonic()) {
+                tracing::warn!(job = %claim, "not started: the lease ran out before its turn");
+                held.drop_claim(&claim);
+                return queue;
+            }
+            match executor.attempt(job, cancellation).await {
+                // Fails only when the settler is gone: then the claim is given back by the manager.
+                Ended::Settle(settlement) => drop(finished.send(settlement).await),
+                Ended::Release(claim) => match jobs.release(std::slice::from_ref(&claim)).await {
+                    Ok(()) => held.drop_claim(&claim),
+                    Err(error) => tracing::warn!(job = %claim, %error, "failed to give back an interrupted job"),
+                },
+            }
+            queue
+        });
+    }
+
+    fn note_end(&self, ended: Result<QueueName, tokio::task::JoinError>) -> bool {
+        match ended {
+            Ok(queue) => self.lanes.ended(&queue),
+            // Handlers' panics are caught; this is one of ours. The slot is lost, the claim runs out.
+            Err(error) => {
+                tracing::error!(%error, "a worker task failed");
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The whole life of one attempt: dispatch by name, timeout, panic, outcome, effects.
+
+use std::{
+    any::Any,
+    panic::{AssertUnwindSafe, catch_unwind},
+    pin::{Pin, pin},
+    sync::{Arc, PoisonError, RwLock},
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use serde_json::{Value, json};
+
+use super::{
+    context::{CancelReason, Cancellation, JobContext},
+    handler::JobError,
+    registry::Registry,
+    settler::ProgressBoard,
+};
+use crate::{
+    claim::{ClaimRef, Claimed},
+    clock::Clock,
+    effects::Effects,
+    outcome::{Outcome, Settlement},
+    payload,
+    store::{Executor, StateStore},
+};
+
+/// How one attempt ended for the store.
+pub(crate) enum Ended {
+    /// With an outcome.
+    Settle(Settlement),
+    /// It was interrupted by the worker's stop: back to its queue, no attempt burned.
+    Release(ClaimRef),
+}
+
+pub(crate) struct JobExecutor {
+    pub(crate) registry: Arc<RwLock<Registry>>,
+    pub(crate) state: Arc<dyn StateStore>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) progress: Arc<ProgressBoard>,
+    pub(crate) cancel_grace: Duration,
+}
+
+impl JobExecutor {
+    /// Runs one attempt to its end. Never panics on the handler's account.
+    pub(crate) async fn attempt(&self, mut job: Claimed, cancellation: Cancellation) -> Ended {
+        let data = std::mem::take(&mut job.data);
+        let (claim, attempt, timeout) = (job.claim.clone(), job.attempt, job.timeout);
+        let found = self.registry.read().unwrap_or_else(PoisonError::into_inner).find(&job);
+        let handler = match found {
+            Ok(handler) => handler,
+            Err(error) => return settle(claim, error.into_outcome(attempt), Effects::default()),
+        };
+        let ctx = JobContext::new(job, cancellation.clone(), self.progress.clone(), self.state.clone());
+        let running = Caught(pin!(handler.run(data, ctx.clone())));
+        let ended = self.bounded(running, &cancellation, timeout).await;
+        match ended {
+            Ok(output) => match payload::text("job output", &output) {
+                Ok(_) => settle(claim, Outcome::Done(output), ctx.take_effects()),
+                Err(error) => settle(claim, JobError::fail(error).into_outcome(attempt), Effects::default()),
+            },
+            Err(error) if error.is_retry() && cancellation.reason() == Some(CancelReason::Stopping) => {
+                tracing::info!(job = %claim, %error, "interrupted by the worker's stop");
+                Ended::Release(claim)
+            }
+            Err(error) => {
+                let outcome = storable(error.into_outcome(attempt));
+                let effects = if outcome.is_terminal() { ctx.take_effects() } else { Effects::default() };
+                settle(claim, outcome, effects)
+            }
+        }
+    }
+
+    /// The handler, its timeout, and the grace of a handler whose token fired.
+    async fn bounded(
+        &self,
+        running: impl Future<Output = Result<Value, JobError>>,
+        cancellation: &Cancellation,
+        timeout: Option<Duration>,
+    ) -> Result<Value, JobError> {
+        let timed_out = async {
+            match timeout {
+                Some(timeout) => self.clock.sleep(timeout).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            ended = running => ended,
+            () = timed_out => {
+                cancellation.fire(CancelReason::TimedOut);
+                let timeout = timeout.unwrap_or_default();
+                Err(JobError::retry(format!("timed out after {timeout:?}")))
+            }
+            () = self.outstayed(cancellation) => {
+                let reason = cancellation.reason().unwrap_or(CancelReason::ClaimLost);
+                Err(JobError::retry(format!("{reason}, and the handler went on for {:?}", self.cancel_grace)))
+            }
+        }
+    }
+
+    /// Ends when the handler was told that its work is void, and has had its grace. A stopping worker has a grace of
+    /// its own.
+    async fn outstayed(&self, cancellation: &Cancellation) {
+        cancellation.fired().await;
+        match cancellation.reason() {
+            Some(CancelReason::ClaimLost | CancelReason::Cancelled) => self.clock.sleep(self.cancel_grace).await,
+            _ => std::future::pending().await,
+        }
+    }
+}
+
+fn settle(claim: ClaimRef, outcome: Outcome, effects: Effects) -> Ended {
+    Ended::Settle(Settlement { claim, outcome, effects })
+}
+
+/// An error that no store can hold (NUL in its text, details over the limit) keeps what can be kept.
+fn storable(outcome: Outcome) -> Outcome {
+    let replace = |error: Value| match payload::text("job error", &error) {
+        Ok(_) => error,
+        Err(refused) => {
+            let message = error["message"].as_str().unwrap_or_default().replace('\0', "\u{fffd}");
+            json!({ "message": message, "attempt": error["attempt"], "dropped": refused.to_string() })
+        }
+    };
+    match outcome {
+        Outcome::Retry { error, after } => Outcome::Retry { error: replace(error), after },
+        Outcome::Fail(error) => Outcome::Fail(replace(error)),
+        Outcome::Cancel(error) => Outcome::Cancel(replace(error)),
+        other => other,
+    }
+}
+
+/// For stores with a loop of their own.
+#[async_trait]
+impl Executor for JobExecutor {
+    async fn run(&self, job: Claimed) -> Settlement {
+        match self.attempt(job, Cancellation::default()).await {
+            Ended::Settle(settlement) => settlement,
+            Ended::Release(claim) => {
+                Settlement { claim, outcome: Outcome::Snooze(Duration::ZERO), effects: Effects::default() }
+            }
+        }
+    }
+}
+
+/// A handler's future whose panic is a failed attempt.
+struct Caught<'a, F: ?Sized>(Pin<&'a mut F>);
+
+impl<F: Future<Output = Result<Value, JobError>> + ?Sized> Future for Caught<'_, F> {
+    type Output = Result<Value, JobError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // The future is not polled again after a panic: the attempt is over, and what it held is dropped.
+        catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))).unwrap_or_else(|panic| {
+            Poll::Ready(Err(JobError::retry(format!("handler panicked: {}", text_of(&*panic)))))
+        })
+    }
+}
+
+fn text_of(panic: &(dyn Any + Send)) -> &str {
+    panic
+        .downcast_ref::<&str>()
+        .copied()
+        .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("with no message")
+}

@@ -1,0 +1,80 @@
+//! Keeps queues moving whatever becomes of workers: due jobs, schedules, crashed holders, retention.
+//!
+//! Every process runs one. Each of its steps is a transaction that is right however many others do the same.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::Notify;
+
+use crate::{Timestamp, clock::Clock, entropy::Entropy, error::Result, store::JobStore};
+
+/// Rescues a lease: a crashed worker's job is back at most a lease and a half after its last beat.
+const RESCUES_PER_LEASE: u32 = 2;
+/// How often finished jobs past their removal, and expired state and keys, are swept.
+const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// Signals closer together than this cost one look.
+const LOOK_APART: Duration = Duration::from_millis(2);
+
+pub(crate) struct Keeper {
+    pub(crate) jobs: Arc<dyn JobStore>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) entropy: Arc<dyn Entropy>,
+    pub(crate) poll: Duration,
+    /// Set by the engine: something may be due earlier than known.
+    pub(crate) look: Arc<Notify>,
+}
+
+impl Keeper {
+    /// Runs until dropped.
+    pub(crate) async fn run(self) {
+        let rescue_every = self.jobs.lease() / RESCUES_PER_LEASE;
+        let mut rescue_at = self.clock.monotonic();
+        let mut sweep_at = rescue_at + SWEEP_EVERY;
+        loop {
+            let due = self.look_for_due().await;
+            let now = self.clock.monotonic();
+            if now >= rescue_at {
+                self.report(self.jobs.rescue().await, "rescue");
+                rescue_at = now + rescue_every;
+            }
+            if now >= sweep_at {
+                self.report(self.jobs.sweep().await, "sweep");
+                sweep_at = now + SWEEP_EVERY;
+            }
+            let wait = due.unwrap_or(Duration::MAX).min(rescue_at.min(sweep_at).saturating_sub(now));
+            tokio::select! {
+                () = self.clock.sleep(wait) => {}
+                () = self.look.notified() => tokio::time::sleep(LOOK_APART).await,
+                () = tokio::time::sleep(poll_with_jitter(self.poll, &*self.entropy)) => {}
+            }
+        }
+    }
+
+    /// How long until the next job or schedule is due.
+    async fn look_for_due(&self) -> Option<Duration> {
+        let jobs = self.answer(self.jobs.promote_due().await, "promote due jobs");
+        let schedules = self.answer(self.jobs.fire_schedules().await, "fire schedules");
+        let next = [jobs, schedules].into_iter().flatten().min()?;
+        Some(Duration::try_from(next.duration_since(self.clock.now())).unwrap_or(Duration::ZERO))
+    }
+
+    fn answer(&self, answer: Result<Option<Timestamp>>, doing: &str) -> Option<Timestamp> {
+        answer.unwrap_or_else(|error| {
+            tracing::warn!(%error, "failed to {doing}");
+            None
+        })
+    }
+
+    fn report(&self, answer: Result<u64>, doing: &str) {
+        match answer {
+            Ok(0) => {}
+            Ok(rows) => tracing::info!(rows, "{doing}"),
+            Err(error) => tracing::warn!(%error, "failed to {doing}"),
+        }
+    }
+}
+
+/// The poll interval less up to a quarter, so that many processes do not look at once.
+pub(crate) fn poll_with_jitter(poll: Duration, entropy: &dyn Entropy) -> Duration {
+    poll.mul_f64(1.0 - 0.25 * entropy.unit())
+}

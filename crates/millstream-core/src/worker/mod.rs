@@ -1,0 +1,39 @@
+//! The worker runtime: one for every store of our own.
+//!
+//! ```text
+//!            claim                run               settle
+//!   store ─────────► engine ─► handler tasks ─► settler ─────────► store
+//!     ▲  wait()        │ one slot a job            │ group commit
+//!     │                ▼                           ▼
+//!     └── beat ── heart (own OS thread)     held claims
+//!     └── rescue, promote_due, fire_schedules, sweep ── keeper
+//! ```
+//!
+//! - The **engine** asks for as many jobs as its queues have free slots, in one call for all of them, and starts a
+//!   task for each.
+//! - The **settler** hands finished jobs to the store: whoever waits while a batch is in flight travels in the next
+//!   one. There is no timer.
+//! - The **heart** beats on an OS thread with a runtime of its own, so that no handler can starve it. It stops
+//!   trusting a claim by the process's own monotonic clock: the moment before the last successful beat was sent,
+//!   plus the lease, less a margin.
+//! - The **keeper** brings back the jobs of crashed holders, and lets delayed jobs and schedules start at their time.
+//!
+//! A job's cancellation token fires when its claim is lost, when somebody cancels it, when it times out, or when the
+//! worker stops ([`CancelReason`]).
+
+mod context;
+mod engine;
+mod executor;
+mod handler;
+mod heart;
+mod held;
+mod keeper;
+mod manager;
+mod options;
+mod registry;
+mod settler;
+
+pub use context::{CancelReason, JobContext, JobLog};
+pub use handler::{Handler, JobError};
+pub use manager::{Worker, WorkerManager};
+pub use options::{QueueWorkerOptions, WorkerOptions};

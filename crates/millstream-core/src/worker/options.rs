@@ -1,0 +1,62 @@
+//! How workers run.
+
+use std::{sync::Arc, time::Duration};
+
+use crate::{
+    clock::{Clock, SystemClock},
+    entropy::{Entropy, SystemEntropy},
+    error::{Error, Result},
+    limits::CONCURRENCY_MAX,
+};
+
+/// How the workers of one process run.
+#[derive(Clone)]
+pub struct WorkerOptions {
+    /// Time for timeouts, leases and due jobs. Give a store without a clock of its own the same one.
+    pub clock: Arc<dyn Clock>,
+    /// Jitter.
+    pub entropy: Arc<dyn Entropy>,
+    /// Jobs that one queue runs at once, where the queue names no number. 10 by default.
+    pub concurrency: u32,
+    /// Whether [`start`](crate::WorkerManager::start) starts every queue; `false`: each waits for
+    /// [`Worker::run`](crate::Worker::run).
+    pub autorun: bool,
+    /// How often the engine looks for itself where a signal could have been lost; real time, up to a quarter of it
+    /// taken off at random so that many processes do not look at once. One second by default.
+    pub poll: Duration,
+    /// How long running jobs get to finish when the workers stop. Ten seconds by default.
+    pub grace: Duration,
+    /// How long a handler whose token fired (claim lost, job cancelled) may tidy up before it is dropped. Five
+    /// seconds by default.
+    pub cancel_grace: Duration,
+}
+
+impl Default for WorkerOptions {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock::new()),
+            entropy: Arc::new(SystemEntropy::new()),
+            concurrency: 10,
+            autorun: true,
+            poll: Duration::from_secs(1),
+            grace: Duration::from_secs(10),
+            cancel_grace: Duration::from_secs(5),
+        }
+    }
+}
+
+/// How one queue's workers run; what is `None` comes from [`WorkerOptions`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueWorkerOptions {
+    /// Jobs it runs at once.
+    pub concurrency: Option<u32>,
+    /// Whether it starts with the others.
+    pub autorun: Option<bool>,
+}
+
+pub(crate) fn check_concurrency(concurrency: u32) -> Result<()> {
+    if (1..=CONCURRENCY_MAX).contains(&concurrency) {
+        return Ok(());
+    }
+    Err(Error::invalid("concurrency", concurrency, format!("a number from 1 to {CONCURRENCY_MAX}")))
+}
