@@ -29,6 +29,8 @@ struct Beating {
     jobs: Arc<dyn JobStore>,
     held: Arc<Held>,
     clock: Arc<dyn Clock>,
+    /// When the first beat is due, counted from the start and not from when the thread got its turn.
+    first_at: Duration,
     stop: CancellationToken,
     poke: Arc<Notify>,
 }
@@ -36,7 +38,8 @@ struct Beating {
 impl Heart {
     pub(crate) fn start(jobs: Arc<dyn JobStore>, held: Arc<Held>, clock: Arc<dyn Clock>) -> Result<Self> {
         let (stop, poke) = (CancellationToken::new(), Arc::new(Notify::new()));
-        let beating = Beating { jobs, held, clock, stop: stop.clone(), poke: poke.clone() };
+        let first_at = clock.monotonic() + jobs.lease() / BEATS_PER_LEASE;
+        let beating = Beating { jobs, held, clock, first_at, stop: stop.clone(), poke: poke.clone() };
         let failed = |error: std::io::Error| Error::unavailable("worker", "start the heartbeat", error);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let thread = std::thread::Builder::new()
@@ -72,20 +75,23 @@ impl Drop for Heart {
 impl Beating {
     async fn run(self) {
         let interval = self.jobs.lease() / BEATS_PER_LEASE;
-        let mut pause = interval;
+        let mut beat_at = self.first_at;
         loop {
+            let pause = beat_at.saturating_sub(self.clock.monotonic());
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 () = self.poke.notified() => {}
                 () = self.clock.sleep(pause) => {}
                 () = self.distrusting() => continue,
             }
-            pause = tokio::select! {
+            let asked_at = self.clock.monotonic();
+            let beaten = tokio::select! {
                 () = self.stop.cancelled() => return,
-                beaten = self.beat() => if beaten { interval } else { interval / HURRY },
+                beaten = self.beat() => beaten,
                 // Keeps distrusting while a beat hangs; never ends.
-                () = self.distrusting_for_ever() => interval,
+                () = self.distrusting_for_ever() => false,
             };
+            beat_at = asked_at + if beaten { interval } else { interval / HURRY };
         }
     }
 

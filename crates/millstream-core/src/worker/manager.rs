@@ -47,6 +47,7 @@ pub struct WorkerManager {
 
 struct Shared {
     stores: Stores,
+    work: Work,
     options: WorkerOptions,
     registry: Arc<RwLock<Registry>>,
     lanes: Arc<Lanes>,
@@ -80,8 +81,18 @@ struct Running {
 impl WorkerManager {
     /// A manager without handlers; nothing runs before [`start`](Self::start).
     pub fn new(stores: Stores, options: WorkerOptions) -> Self {
+        let work = match stores.queue.work() {
+            Work::Shared(jobs) => Work::Shared(stores.join(jobs)),
+            own => own,
+        };
+        Self::with_work(stores, work, options)
+    }
+
+    /// With another loop than the queue's own, for the suite: a job store that is watched, or broken.
+    pub(crate) fn with_work(stores: Stores, work: Work, options: WorkerOptions) -> Self {
         let shared = Shared {
             stores,
+            work,
             options,
             registry: Arc::default(),
             lanes: Arc::default(),
@@ -167,9 +178,9 @@ impl WorkerManager {
     /// loop of its own answers.
     pub async fn start(&self) -> Result<()> {
         check_concurrency(self.shared.options.concurrency)?;
-        match self.shared.stores.queue.work() {
-            Work::Shared(jobs) => self.start_runtime(self.shared.stores.join(jobs)),
-            Work::Own(own) => self.start_own_loops(&*own).await,
+        match &self.shared.work {
+            Work::Shared(jobs) => self.start_runtime(jobs.clone()),
+            Work::Own(own) => self.start_own_loops(&**own).await,
         }
     }
 

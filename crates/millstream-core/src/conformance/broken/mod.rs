@@ -1,0 +1,354 @@
+//! The deliberately broken store: a wrapper over a real one that breaks one promise at a time, and by that shows that
+//! the suite can tell.
+
+mod events;
+mod jobs;
+mod queue;
+mod state;
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::world::Handle;
+use crate::{Capabilities, ClaimRef, Claimed, Job, JobId, QueueName, Realm, Result, Store};
+
+macro_rules! faults {
+    ($($(#[doc = $doc:literal])+ $name:ident,)+) => {
+        /// A closed list of broken promises.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Fault { $($(#[doc = $doc])+ $name,)+ }
+
+        impl Fault {
+            /// Every fault.
+            pub const ALL: &[Self] = &[$(Self::$name,)+];
+        }
+    };
+}
+
+faults! {
+    // Jobs in.
+    /// The last job of a batch is acknowledged, and gone.
+    LostJob,
+    /// A job's data and trace are not kept.
+    LostData,
+    /// Answers of a batch come in another order.
+    ShuffledAnswers,
+    /// A batch stops in its middle and keeps what it wrote.
+    PartialBatch,
+    /// An error does not say which element of the batch it is about.
+    NamelessErrors,
+    /// An empty batch is an error.
+    RefusesEmpty,
+    /// Jobs without an id all get the same one.
+    OneIdForAll,
+    /// A second job with an id is taken in under another.
+    ForgetsIds,
+    /// A duplicate replaces the job it doubles.
+    DuplicateOverwrites,
+    /// An id stays taken after its job was removed.
+    IdsStayTaken,
+    /// An id is taken in every queue.
+    IdsAcrossQueues,
+    /// What no store accepts is swallowed without an error.
+    SilentLimit,
+    /// Options of a job are ignored.
+    ForgetsOptions,
+    /// Options of the queue are ignored.
+    ForgetsDefaults,
+    // Jobs out.
+    /// A claimed job is handed out again by the next claim.
+    DoubleClaim,
+    /// A claimed job does not carry what its handler needs.
+    BareClaim,
+    /// A claim looks into the first queue only.
+    OneQueueOnly,
+    /// A claim takes one more than there is room for.
+    IgnoresCaps,
+    /// Every claim has the same token.
+    ReusedToken,
+    /// Priorities are ignored.
+    IgnoresPriority,
+    /// A batch is taken in back to front.
+    LifoBatch,
+    /// A claim answers back to front.
+    ReversedClaims,
+    /// A job that was given back jumps the queue.
+    ReleaseJumpsQueue,
+    /// Delays and waits are ignored.
+    EarlyDelayed,
+    /// Delayed jobs never become due.
+    NeverDue,
+    /// The next due time is not told.
+    NoNextDue,
+    // The life of a job.
+    /// Whoever held a job last may settle it.
+    NoFence,
+    /// A settlement is acknowledged, and dropped.
+    LostSettle,
+    /// Output, error and progress are not kept.
+    ForgetsResults,
+    /// A failed attempt does not count.
+    UncountedAttempt,
+    /// A snooze or a release counts as an attempt.
+    BurnedAttempt,
+    /// A handler's own wait is ignored.
+    IgnoresAfter,
+    /// An outcome that ends a job lets it run again.
+    NeverEnds,
+    /// A release frees whoever holds the job.
+    UnfencedRelease,
+    /// One lost claim makes a release do nothing.
+    StrictRelease,
+    /// The progress of a lost claim is kept.
+    UnfencedProgress,
+    /// Expired claims stay.
+    NoRescue,
+    /// A rescue takes jobs from living workers.
+    RescuesLiving,
+    /// A beat renews nothing.
+    BeatForgets,
+    /// A beat renews every claim there is.
+    BeatRenewsAll,
+    /// A beat never tells that a claim is lost.
+    NeverLost,
+    /// A beat tells that every claim is lost.
+    AlarmedBeat,
+    /// A cancel is acknowledged, and dropped.
+    IgnoredCancel,
+    /// A job that succeeds after its cancel was asked for is cancelled nonetheless.
+    CancelWins,
+    /// Retry, remove, promote, resume and unschedule are acknowledged, and dropped.
+    IgnoredOperator,
+    /// Operators are told yes, whatever happened.
+    YesMan,
+    /// Finished jobs are kept although they should not be.
+    KeepsFinished,
+    /// A sweep does nothing.
+    NeverSweeps,
+    /// A sweep removes every finished job.
+    SweepsAll,
+    /// A job looks for ever as it looked at first.
+    StaleJob,
+    /// Closing loses jobs, pauses and schedules.
+    Amnesia,
+    // Queues.
+    /// A pause is acknowledged, and dropped.
+    ForgottenPause,
+    /// A pause is known only to the process that made it.
+    LocalPause,
+    /// A pause takes jobs from their workers.
+    PauseStopsRunning,
+    /// Counts are off by one.
+    WrongCounts,
+    /// What does not exist is an error.
+    MissingIsError,
+    /// A page misses its last row.
+    SkippedRow,
+    /// A page begins after so many rows, whatever was inserted before them.
+    OffsetPages,
+    /// Filters and limits of a listing are ignored.
+    IgnoresFilters,
+    /// Listings come in another order.
+    ReversedListing,
+    /// A watcher sees nothing.
+    DeafWatch,
+    /// A watcher sees the wrong kinds.
+    MislabelledWatch,
+    /// Wake-ups never come.
+    LostWakeUp,
+    // Schedules.
+    /// A tick enqueues two jobs.
+    DoubleTick,
+    /// A tick enqueues none.
+    LostTick,
+    /// Writing a schedule again changes nothing.
+    KeepsOldSchedule,
+    /// Writing a schedule again moves its next tick.
+    ForgetsTick,
+    /// The policy for missed ticks is ignored.
+    IgnoresMissed,
+    /// Every schedule runs in UTC.
+    IgnoresZone,
+    // Effects.
+    /// Effects are dropped.
+    DroppedEffects,
+    /// The effects of a refused claim are written.
+    UnfencedEffects,
+    /// The outcome is written although an effect was refused.
+    OutcomeWithoutEffects,
+    /// One refused effect refuses the rest of the batch.
+    NeighbourFails,
+    // Events.
+    /// Some events are never read.
+    SkippedEvent,
+    /// Some events are read twice.
+    DoubleEvent,
+    /// Neighbouring events are read in the other order.
+    ReorderedEvents,
+    /// Fields of an event are not kept.
+    BareEvents,
+    /// Positions have gaps.
+    GapInPositions,
+    /// Versions of a stream stand still.
+    WrongVersions,
+    /// The expected version is not looked at.
+    BlindExpected,
+    /// An idempotency key is not looked at.
+    ForgottenKey,
+    /// Filters, bounds and direction of a query are ignored.
+    IgnoresQuery,
+    /// `_` and `%` mean what they mean in LIKE.
+    LikePattern,
+    /// A subscription ends with its backfill.
+    DeafSubscribe,
+    /// Every subscription begins at the start.
+    ForgetsStart,
+    /// A position beyond the log is as good as its end.
+    SilentRestore,
+    // State.
+    /// A value stays as it was first written.
+    StaleState,
+    /// A value never expires.
+    EternalState,
+    /// Keys come in another order.
+    UnsortedKeys,
+    /// A swap always succeeds.
+    SwapAlways,
+    // The store.
+    /// A closed store goes on.
+    OpenAfterClose,
+    /// Closing a second time is an error.
+    FussyClose,
+    /// What the store can do is denied.
+    LyingCapabilities,
+}
+
+/// One fault, and what the broken store remembers to commit it: shared by every handle of one world.
+pub(super) struct Breakage {
+    fault: Fault,
+    /// Whether the faulty place was reached: a case that fails without it fails for another reason.
+    reached: AtomicBool,
+    memory: Mutex<Memory>,
+}
+
+/// What was seen in passing.
+#[derive(Default)]
+struct Memory {
+    held: HashMap<(QueueName, JobId), Claimed>,
+    released: HashSet<(QueueName, JobId)>,
+    ids: HashSet<(QueueName, JobId)>,
+    jobs: HashMap<(QueueName, JobId), Job>,
+    values: HashMap<String, Value>,
+    closed: bool,
+}
+
+impl Breakage {
+    pub(super) fn new(fault: Fault) -> Self {
+        Self { fault, reached: AtomicBool::new(false), memory: Mutex::default() }
+    }
+
+    /// Whether the faulty place was reached.
+    pub(super) fn reached(&self) -> bool {
+        self.reached.load(Ordering::Relaxed)
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// One handle of the broken store.
+struct Broken {
+    inner: Handle,
+    breakage: Arc<Breakage>,
+    /// Pauses that only this handle knows.
+    paused_here: Mutex<HashSet<QueueName>>,
+}
+
+/// A handle that breaks one promise.
+pub(super) fn wrap(inner: Handle, breakage: Arc<Breakage>) -> Handle {
+    let broken = Arc::new(Broken { inner, breakage, paused_here: Mutex::default() });
+    Handle { queue: broken.clone(), jobs: broken.clone(), events: broken.clone(), state: broken }
+}
+
+impl Broken {
+    /// Whether this is the promise to break.
+    fn has(&self, fault: Fault) -> bool {
+        let has = self.breakage.fault == fault;
+        if has {
+            self.breakage.reached.store(true, Ordering::Relaxed);
+        }
+        has
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.breakage.memory()
+    }
+
+    fn paused_here(&self) -> MutexGuard<'_, HashSet<QueueName>> {
+        self.paused_here.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Every claim that was ever given out and is the latest of its job.
+    fn all_held(&self) -> Vec<ClaimRef> {
+        self.memory().held.values().map(|claimed| claimed.claim.clone()).collect()
+    }
+
+    /// Loses what it knows.
+    async fn forget(&self) -> Result<()> {
+        for info in self.inner.queue.queues().await? {
+            let page = self.inner.queue.jobs(&crate::JobsQuery::of(info.name.clone())).await?;
+            for job in page.items {
+                self.inner.queue.remove(&job.queue, &job.id).await?;
+            }
+            self.inner.queue.resume(&info.name).await?;
+        }
+        for info in self.inner.queue.schedules(None).await? {
+            self.inner.queue.unschedule(&info.schedule.queue, &info.schedule.key).await?;
+        }
+        for key in self.inner.state.list("", 100).await? {
+            self.inner.state.apply(&[crate::StateOp::Delete { key }]).await?;
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Store for Broken {
+    fn kind(&self) -> &'static str {
+        self.inner.queue.kind()
+    }
+
+    fn realm(&self) -> &Realm {
+        self.inner.queue.realm()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        if self.has(Fault::LyingCapabilities) {
+            return Capabilities { cancelled_state: false, effects_in_settle: false, shared_pause: false };
+        }
+        self.inner.queue.capabilities()
+    }
+
+    async fn close(&self) -> Result<()> {
+        if self.has(Fault::OpenAfterClose) {
+            return Ok(());
+        }
+        if self.has(Fault::FussyClose) && std::mem::replace(&mut self.memory().closed, true) {
+            return Err(crate::Error::Closed { what: self.kind() });
+        }
+        if self.has(Fault::Amnesia) {
+            self.forget().await?;
+        }
+        let queue = self.inner.queue.close().await;
+        queue.and(self.inner.events.close().await).and(self.inner.state.close().await)
+    }
+}

@@ -1,0 +1,42 @@
+//! What a store gives so that the suite can run on it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::{Result, StoreOptions, Stores, Timestamp};
+
+/// Opens isolated stores of one kind and configuration.
+#[async_trait]
+pub trait Harness: Send + Sync + 'static {
+    /// How trials name it, such as `sqlite-file`.
+    fn name(&self) -> &str;
+    /// Whether its data outlives its handles. Where it does not, the cases of a restart are skipped.
+    fn durable(&self) -> bool {
+        true
+    }
+    /// A fresh, empty store that no other trial sees. A store without a clock of its own uses that of `options`.
+    async fn open(&self, options: StoreOptions) -> Result<Box<dyn Backend>>;
+}
+
+/// One fresh store, and what the suite needs beside its seams.
+#[async_trait]
+pub trait Backend: Send + Sync + 'static {
+    /// The store.
+    fn stores(&self) -> Stores;
+    /// The same data as another process would open it. A store that only one process can have answers the same
+    /// object again.
+    async fn second(&self) -> Result<Stores>;
+    /// The same data after every handle was closed. Asked only of a durable one.
+    async fn reopen(&self) -> Result<Stores>;
+    /// Moves the store's own clock; the clock of the options was moved already.
+    async fn advance(&self, _by: Duration) -> Result<()> {
+        Ok(())
+    }
+    /// The time by the store's own clock; `None` where that of the options is the store's.
+    async fn now(&self) -> Result<Option<Timestamp>> {
+        Ok(None)
+    }
+    /// Closes every handle, and leaves nothing behind.
+    async fn finish(&self) -> Result<()>;
+}

@@ -1,0 +1,2 @@
+-- The last queue event handed on; NULL for none. Rides the primary key.
+SELECT max(id) FROM queue_feed;

@@ -1,0 +1,54 @@
+//! The event log: appended under the write lock, so positions are dense and in the order of commits.
+
+pub(crate) mod append;
+mod query;
+mod subscribe;
+
+use async_trait::async_trait;
+use millstream_core::{
+    Append, Appended, BoxStream, Error, Event, EventQuery, EventStore, Pattern, Result, StartFrom,
+    limits::APPEND_BATCH_MAX,
+};
+
+use crate::{fault::Fault, store::SqliteStore};
+
+#[async_trait]
+impl EventStore for SqliteStore {
+    async fn append(&self, batch: &[Append]) -> Result<Vec<Appended>> {
+        let events: usize = batch.iter().map(|append| append.events.len()).sum();
+        if events > APPEND_BATCH_MAX {
+            return Err(Error::invalid(
+                "append batch",
+                format!("{events} events"),
+                format!("at most {APPEND_BATCH_MAX}"),
+            ));
+        }
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        for (index, append) in batch.iter().enumerate() {
+            append.check().map_err(|error| error.at(format_args!("append[{index}]")))?;
+        }
+        let batch = batch.to_vec();
+        let append_all = move |tx: &mut crate::tx::Tx<'_>| {
+            let appends = batch.iter().enumerate();
+            appends
+                .map(|(index, append)| append::append(tx, append).map_err(|fault| fault.at("append", index)))
+                .collect()
+        };
+        self.writer().call("append events", append_all).await
+    }
+
+    async fn query(&self, query: &EventQuery) -> Result<Vec<Event>> {
+        let query = query.clone();
+        self.reader().call("read events", move |conn| query::query(conn, &query)).await
+    }
+
+    async fn subscribe(&self, pattern: &Pattern, from: StartFrom) -> Result<BoxStream<Result<Event>>> {
+        subscribe::subscribe(self, pattern.clone(), from).await
+    }
+
+    async fn head(&self) -> Result<u64> {
+        self.reader().call("read the log's head", |conn| Ok::<_, Fault>(query::extent(conn)?.head)).await
+    }
+}

@@ -1,0 +1,115 @@
+//! The suite that every store passes, on a file and in memory.
+
+use std::{
+    path::PathBuf,
+    process::ExitCode,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use millstream_core::{
+    Result, StoreOptions, Stores,
+    conformance::{self, Backend, Harness},
+};
+use millstream_sqlite::SqliteStore;
+use tempfile::TempDir;
+
+struct File;
+struct Memory;
+
+/// A file of its own in a directory of its own, gone with it.
+struct FileBackend {
+    path: PathBuf,
+    options: StoreOptions,
+    first: Stores,
+    /// Every other handle that was opened.
+    others: Mutex<Vec<Stores>>,
+    _directory: TempDir,
+}
+
+struct MemoryBackend(Stores);
+
+#[async_trait]
+impl Harness for File {
+    fn name(&self) -> &str {
+        "sqlite-file"
+    }
+
+    async fn open(&self, options: StoreOptions) -> Result<Box<dyn Backend>> {
+        let directory = tempfile::tempdir()
+            .map_err(|error| millstream_core::Error::unavailable("sqlite", "make a directory for a test", error))?;
+        let path = directory.path().join("jobs.db");
+        let first = Stores::of(SqliteStore::open(&path, options.clone()).await?);
+        Ok(Box::new(FileBackend { path, options, first, others: Mutex::default(), _directory: directory }))
+    }
+}
+
+impl FileBackend {
+    async fn close_all(&self) -> Result<()> {
+        let others = std::mem::take(&mut *self.others.lock().unwrap_or_else(PoisonError::into_inner));
+        for stores in others {
+            stores.close().await?;
+        }
+        self.first.close().await
+    }
+}
+
+#[async_trait]
+impl Backend for FileBackend {
+    fn stores(&self) -> Stores {
+        self.first.clone()
+    }
+
+    async fn second(&self) -> Result<Stores> {
+        let stores = Stores::of(SqliteStore::open(&self.path, self.options.clone()).await?);
+        self.others.lock().unwrap_or_else(PoisonError::into_inner).push(stores.clone());
+        Ok(stores)
+    }
+
+    async fn reopen(&self) -> Result<Stores> {
+        self.close_all().await?;
+        self.second().await
+    }
+
+    async fn finish(&self) -> Result<()> {
+        self.close_all().await
+    }
+}
+
+#[async_trait]
+impl Harness for Memory {
+    fn name(&self) -> &str {
+        "sqlite-memory"
+    }
+
+    fn durable(&self) -> bool {
+        false
+    }
+
+    async fn open(&self, options: StoreOptions) -> Result<Box<dyn Backend>> {
+        Ok(Box::new(MemoryBackend(Stores::of(SqliteStore::memory(options)?))))
+    }
+}
+
+#[async_trait]
+impl Backend for MemoryBackend {
+    fn stores(&self) -> Stores {
+        self.0.clone()
+    }
+
+    async fn second(&self) -> Result<Stores> {
+        Ok(self.0.clone())
+    }
+
+    async fn reopen(&self) -> Result<Stores> {
+        Ok(self.0.clone())
+    }
+
+    async fn finish(&self) -> Result<()> {
+        self.0.close().await
+    }
+}
+
+fn main() -> ExitCode {
+    conformance::run([Arc::new(File) as Arc<dyn Harness>, Arc::new(Memory)])
+}

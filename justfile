@@ -1,0 +1,34 @@
+# What one does here every day. `just` is a comfort: each recipe is one command that can be typed by hand.
+
+# List the recipes
+_default:
+    @just --list --unsorted
+
+# Watch it work: jobs, a retry, a crash and a schedule in an SQLite file that is thrown away
+demo:
+    cargo run -p millstream-cli -- demo
+
+# Run every test that needs no server (those of Postgres and Redis start their own, where installed)
+test:
+    cargo test --workspace
+
+# Put the code into its form
+fmt:
+    cargo fmt --all
+
+# Check form, lints and what comes in from outside; changes nothing
+lint:
+    .ci/run fmt clippy deny
+
+# Build the reference, private items included; a broken link is an error
+docs:
+    .ci/run docs
+
+# Accept the outside faces (help texts, output, JSON) as they are now, and show what changed
+snapshots:
+    INSTA_UPDATE=always cargo test --workspace
+    git diff --stat -- '*.snap'
+
+# Everything that a change must pass, as CI runs it
+ci:
+    .ci/run
