@@ -53,6 +53,14 @@ pub(super) struct Picker<'a> {
 pub(super) struct Choice {
     pub(super) adapter: String,
     origin: Option<Origin>,
+    /// Whether it is only the queue's again: what is wrong with that one was said there.
+    same: bool,
+}
+
+impl Choice {
+    fn new(adapter: &str, origin: Option<Origin>) -> Self {
+        Self { adapter: adapter.to_owned(), origin, same: false }
+    }
 }
 
 impl Picker<'_> {
@@ -64,7 +72,7 @@ impl Picker<'_> {
             "sqlite" => queue.adapter.clone(),
             other => other.to_owned(),
         };
-        let same = Choice { adapter: family, origin: queue.origin.clone() };
+        let same = Choice { adapter: family, origin: queue.origin.clone(), same: true };
         let events = self.chosen("eventStore").unwrap_or_else(|| same.clone());
         let state = self.chosen("state").unwrap_or(same);
         [queue, events, state]
@@ -73,13 +81,12 @@ impl Picker<'_> {
     /// What the configuration says: the adapter, or the one section that is there.
     fn chosen(&mut self, seam: &str) -> Option<Choice> {
         if let Some(entry) = self.entry(&[seam, "adapter"]) {
-            let adapter = entry.value.as_str().unwrap_or_default().to_owned();
-            return Some(Choice { adapter, origin: Some(entry.origin) });
+            return Some(Choice::new(entry.value.as_str().unwrap_or_default(), Some(entry.origin)));
         }
         let given: Vec<&str> = SECTIONS.into_iter().filter(|section| self.has_section(seam, section)).collect();
         match *given {
             [] => None,
-            [only] => Some(Choice { adapter: only.to_owned(), origin: None }),
+            [only] => Some(Choice::new(only, None)),
             [..] => {
                 self.problems.push(Problem {
                     place: format!("{seam}.adapter"),
@@ -87,19 +94,16 @@ impl Picker<'_> {
                     expected: format!("{}, because each of them is configured", one_of(&given)),
                     origin: None,
                 });
-                Some(Choice { adapter: "sqlite".into(), origin: None })
+                Some(Choice::new("sqlite", None))
             }
         }
     }
 
     /// What the environment says when the configuration says nothing.
     fn detected(&mut self) -> Choice {
-        let variable = |adapter: &str, name: &str| Choice {
-            adapter: adapter.to_owned(),
-            origin: Some(Origin::Variable(name.into())),
-        };
+        let variable = |adapter: &str, name: &str| Choice::new(adapter, Some(Origin::Variable(name.into())));
         match (self.sources.get("DATABASE_URL"), self.sources.get("REDIS_URL")) {
-            (None, None) => Choice { adapter: "sqlite".into(), origin: None },
+            (None, None) => Choice::new("sqlite", None),
             (Some(url), None) => {
                 self.check_url("DATABASE_URL", url, &["postgres", "postgresql"]);
                 variable("postgres", "DATABASE_URL")
@@ -115,7 +119,7 @@ impl Picker<'_> {
                     expected: one_of(super::keys::QUEUE_ADAPTERS),
                     origin: None,
                 });
-                Choice { adapter: "sqlite".into(), origin: None }
+                Choice::new("sqlite", None)
             }
         }
     }
@@ -134,7 +138,7 @@ impl Picker<'_> {
 
     /// The store of a seam, if this build has its adapter; a problem otherwise.
     pub(super) fn backend(&mut self, seam: &str, choice: &Choice) -> Backend {
-        if !ADAPTERS.contains(&&*choice.adapter) {
+        if !choice.same && !ADAPTERS.contains(&&*choice.adapter) {
             let had = match ADAPTERS {
                 [] => "an adapter of this build, which has none (the crate feature `sqlite` adds one)".into(),
                 some => format!("an adapter of this build: {}", one_of(some)),
