@@ -1,0 +1,40 @@
+//! Payloads from a file: one JSON value a line, all of them read before any is used.
+
+use millstream::{Error, limits::PAYLOAD_BYTES_MAX, payload};
+use serde_json::Value;
+
+use crate::{
+    args::{read, shortened},
+    failure::Failure,
+};
+
+/// Reads every line of a file, or of stdin for `-`. Empty lines are skipped.
+///
+/// # Errors
+///
+/// For the first line that is not a payload, naming the file and the line.
+pub(crate) fn payloads(path: &str) -> Result<Vec<Value>, Failure> {
+    let bytes = read(path)?;
+    let name = if path == "-" { "stdin" } else { path };
+    let lines = bytes.split(|&byte| byte == b'\n').enumerate();
+    let full = lines.filter(|(_, line)| !line.trim_ascii().is_empty());
+    full.map(|(index, line)| one(line).map_err(|why| Failure::new(format!("{name}:{}: {why}", index + 1)))).collect()
+}
+
+fn one(line: &[u8]) -> Result<Value, String> {
+    let line = line.trim_ascii();
+    if line.len() > 2 * PAYLOAD_BYTES_MAX {
+        return Err(format!("got {} bytes, expected a payload of at most {PAYLOAD_BYTES_MAX}", line.len()));
+    }
+    let value: Value = serde_json::from_slice(line).map_err(|error| {
+        let text = String::from_utf8_lossy(line);
+        // The line is known, and the parser's own count of lines would only confuse.
+        let why = error.to_string().replace("at line 1 column", "at column");
+        format!("got {:?} ({why}), expected one JSON value on each line", shortened(&text))
+    })?;
+    payload::text("job data", &value).map_err(|error| match error {
+        Error::Invalid { got, expected, .. } => format!("got {}, expected {expected}", got.trim_matches('"')),
+        other => other.to_string(),
+    })?;
+    Ok(value)
+}
