@@ -33,3 +33,14 @@ pub use config::{Backend, Config, FILE_DEFAULT, FILE_NAME, Group, Key, Kind, Que
 pub use millstream_core::*;
 #[cfg(feature = "sqlite")]
 pub use millstream_sqlite as sqlite;
+
+/// The pages' Rust, compiled and run with the doctests. Packaged sources do not have the pages.
+#[cfg(all(doctest, feature = "sqlite"))]
+mod pages {
+    #[doc = include_str!("../../../README.md")]
+    mod readme {}
+    #[doc = include_str!("../../../docs/getting-started.md")]
+    mod getting_started {}
+    #[doc = include_str!("../../../docs/handlers.md")]
+    mod handlers {}
+}
