@@ -3,10 +3,12 @@
 use crate::{
     Error, EventQuery, JobsQuery, Result, StartFrom, Want,
     conformance::{
-        case::{Checked, Failure, cases},
+        case::{Checked, Failure, cases, ensure_eq},
         world::{id, job, pattern, q},
     },
 };
+
+use super::watch::next;
 
 fn closed<T>(what: &str, answer: Result<T>) -> Checked {
     match answer {
@@ -41,6 +43,24 @@ cases! {
         closed("subscribe", world.events.subscribe(&pattern("*"), StartFrom::Start).await)?;
         closed("head", world.events.head().await)?;
         closed("get", world.state.get("k").await)
+    }
+
+    /// Who follows the log or watches a queue is told: the stream ends, with an error or without.
+    #[breaks_on(OpenAfterClose)]
+    async fn streams_end_with_their_store(world: &World) -> Checked {
+        let mut log = world.events.subscribe(&pattern("*"), StartFrom::Start).await?;
+        let mut watch = world.queue.watch(&q()).await?;
+        world.append("s", "e").await?;
+        next(world, &mut log, "an event").await??;
+        world.queue.close().await?;
+        let end = std::future::poll_fn(|cx| log.as_mut().poll_next(cx));
+        match world.within("the end of a subscription", end).await? {
+            None | Some(Err(Error::Closed { .. })) => {}
+            Some(other) => return Err(Failure::new(format_args!("a subscription to a closed store got {other:?}"))),
+        }
+        let end = std::future::poll_fn(|cx| watch.as_mut().poll_next(cx));
+        ensure_eq!(world.within("the end of a watch", end).await?, None, "what a watcher of a closed store sees");
+        Ok(())
     }
 
     /// Closing again is fine, through whatever seam.

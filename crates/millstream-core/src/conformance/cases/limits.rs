@@ -10,7 +10,10 @@ use crate::{
         case::{Checked, Failure, cases, ensure, ensure_eq, ensure_matches},
         world::{World, done, event, id, job, numbered, q, stream},
     },
-    limits::{APPEND_BATCH_MAX, ATTEMPTS_MAX, DELAY_MAX, ENQUEUE_BATCH_MAX, KEY_BYTES_MAX, PAYLOAD_BYTES_MAX},
+    limits::{
+        APPEND_BATCH_MAX, ATTEMPTS_MAX, DELAY_MAX, EFFECTS_MAX, ENQUEUE_BATCH_MAX, ERROR_BYTES_MAX, KEY_BYTES_MAX,
+        PAYLOAD_BYTES_MAX,
+    },
 };
 
 fn invalid<T: std::fmt::Debug>(what: &str, answer: Result<T>) -> Checked {
@@ -149,6 +152,30 @@ cases! {
         }
         world.settle(&claimed, done()).await?;
         ensure_eq!(world.counts().await?.total(), 1, "jobs");
+        Ok(())
+    }
+
+    /// The effects of one settlement have a bound.
+    #[breaks_on(SilentLimit)]
+    async fn effects_have_a_bound(world: &World) -> Checked {
+        world.add(job()).await?;
+        let claimed = world.take().await?;
+        let state = vec![StateOp::Delete { key: "k".into() }; EFFECTS_MAX + 1];
+        let verdict = world.settle_with(&claimed.claim, done(), Effects { state, ..Effects::default() }).await?;
+        ensure_matches!(verdict, Verdict::EffectRefused(Error::Invalid { .. }), "too many effects");
+        world.settle(&claimed, done()).await?;
+        Ok(())
+    }
+
+    /// An error that is too long keeps its beginning.
+    #[breaks_on(ForgetsResults)]
+    async fn a_long_error_keeps_its_beginning(world: &World) -> Checked {
+        world.add(job().id(id("1"))).await?;
+        let long = format!("it failed because {}", "of this ".repeat(ERROR_BYTES_MAX));
+        world.settle(&world.take().await?, Outcome::Fail(json!(long))).await?;
+        let kept = world.look(&id("1")).await?.error.unwrap_or_default().to_string();
+        ensure!(kept.contains("it failed because of this of this"), "its beginning is kept: {kept:.80}");
+        ensure!(kept.len() <= ERROR_BYTES_MAX + 256, "{} bytes of an error are kept", kept.len());
         Ok(())
     }
 

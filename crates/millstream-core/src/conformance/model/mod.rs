@@ -24,7 +24,7 @@ const RUNS_DEFAULT: u64 = 8;
 /// Commands of one run.
 const STEPS_DEFAULT: u64 = 250;
 /// Seeds within which a broken store must be found out.
-const BROKEN_RUNS_MAX: u64 = 20;
+const BROKEN_RUNS_MAX: u64 = 40;
 
 /// One run on a fresh world: its seed, and how many steps.
 type Run = for<'w> fn(&'w World, u64, u64) -> Pin<Box<dyn Future<Output = Checked> + Send + 'w>>;
