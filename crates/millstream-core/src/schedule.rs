@@ -3,18 +3,22 @@
 //! **Exactly one job per tick**, however many processes run: the tick's job has an id made of the schedule's key
 //! and the tick, and the store moves a schedule's next tick in the transaction that enqueues the job.
 //!
-//! **Daylight saving.** An expression that names a fixed time runs once a day: a time that the clocks skip runs at
-//! the first moment after the gap, a time that comes twice runs the first time. An expression with a wildcard or a
-//! step in its minutes or hours runs by elapsed time: nothing is made up in a gap, and it goes on through the hour
-//! that comes twice.
+//! **Daylight saving.** An expression that names its times of day (`30 2 * * *`, `0 2,14 * * *`, `0 9-17 * * *`) runs
+//! once for each of them: a time that the clocks skip runs at the first moment after the gap (several of one gap
+//! together, as one tick), a time that comes twice runs the first time. An expression with a wildcard or a step in its
+//! seconds, minutes or hours runs by elapsed time: nothing is made up in a gap, and it goes on through the hour that
+//! comes twice.
 
 use std::sync::Arc;
 
 use croner::{
-    Cron,
+    Cron, CronComponent,
     parser::{CronParser, Seconds},
 };
-use jiff::tz::TimeZone;
+use jiff::{
+    civil::DateTime,
+    tz::{AmbiguousOffset, TimeZone},
+};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -159,8 +163,54 @@ impl Timetable {
 
     /// The first tick after `after`; `None` if the expression never matches again.
     pub fn next_after(&self, after: Timestamp) -> Option<Timestamp> {
-        let from = after.to_zoned(self.zone.clone());
-        self.cron.find_next_occurrence(&from, false).ok().map(|tick| tick.timestamp())
+        if self.names_its_times() { self.next_named(after) } else { self.next_elapsed(after) }
+    }
+
+    /// Whether it lists times of day, rather than running every so often.
+    fn names_its_times(&self) -> bool {
+        let pattern = &self.cron.pattern;
+        let named = |field: &CronComponent| !field.from_wildcard && field.step == 1;
+        named(&pattern.seconds) && named(&pattern.minutes) && named(&pattern.hours)
+    }
+
+    /// Each time on the clock once: the first time it is shown, or the end of the gap that skipped it.
+    fn next_named(&self, after: Timestamp) -> Option<Timestamp> {
+        let mut clock = self.zone.to_datetime(after);
+        loop {
+            clock = self.next_on_clock(clock)?;
+            let found = self.zone.to_ambiguous_timestamp(clock);
+            let tick = match found.offset() {
+                AmbiguousOffset::Unambiguous { .. } | AmbiguousOffset::Fold { .. } => found.earlier().ok()?,
+                // By the offset from after the gap, a skipped time lies before its beginning.
+                AmbiguousOffset::Gap { .. } => self.zone.following(found.earlier().ok()?).next()?.timestamp(),
+            };
+            // In the second pass of an hour, its times were had in the first.
+            if tick > after {
+                return Some(tick);
+            }
+        }
+    }
+
+    /// Each moment at which the clock shows a time that matches: one stretch of constant offset after the other.
+    fn next_elapsed(&self, after: Timestamp) -> Option<Timestamp> {
+        let mut offset = self.zone.to_offset(after);
+        let mut clock = offset.to_datetime(after);
+        for change in self.zone.following(after) {
+            let tick = offset.to_timestamp(self.next_on_clock(clock)?).ok()?;
+            if tick < change.timestamp() {
+                return Some(tick);
+            }
+            offset = change.offset();
+            // The moment of the change may itself be a tick.
+            clock = offset.to_datetime(change.timestamp()).checked_sub(jiff::SignedDuration::from_secs(1)).ok()?;
+        }
+        offset.to_timestamp(self.next_on_clock(clock)?).ok()
+    }
+
+    /// The next time that matches on a clock that is never changed.
+    fn next_on_clock(&self, clock: DateTime) -> Option<DateTime> {
+        let clock = clock.to_zoned(TimeZone::UTC).ok()?;
+        self.cron.find_next_occurrence(&clock, false).ok().map(|next| next.datetime())
     }
 
     /// What is due at `now`, when `next` is the next tick that was not dealt with.

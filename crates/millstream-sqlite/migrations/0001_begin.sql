@@ -159,7 +159,8 @@ CREATE INDEX queue_flow_index_flow ON queue_flow_index (flow_name, started_at);
 -- Which processes watch which queues, by real time: a frozen or stepped store clock must not blind people.
 CREATE TABLE queue_watcher (
     origin TEXT    NOT NULL,
-    queue  INTEGER NOT NULL,
+    -- By name: watching a queue does not begin it.
+    queue  TEXT    NOT NULL,
     until  INTEGER NOT NULL,
     PRIMARY KEY (origin, queue)
 ) STRICT, WITHOUT ROWID;

@@ -7,6 +7,11 @@ use millstream_core::Error;
 /// This store's name in errors and logs.
 pub(crate) const KIND: &str = "sqlite";
 
+/// What every call of a closed store answers.
+pub(crate) fn closed() -> Error {
+    Error::Closed { what: "sqlite store" }
+}
+
 /// A failure inside a transaction, not yet told to the caller.
 #[derive(Debug)]
 pub(crate) enum Fault {

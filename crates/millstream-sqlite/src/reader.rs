@@ -1,4 +1,4 @@
-//! The thread that reads: one snapshot per call, beside the writer (WAL readers wait for nobody).
+//! The threads that read: one snapshot per call, beside the writer (WAL readers wait for nobody).
 
 use std::{
     panic::{AssertUnwindSafe, catch_unwind},
@@ -11,7 +11,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::{
-    fault::{Doing, Fault, KIND},
+    fault::{Doing, Fault, KIND, closed},
     inbox::{Hurry, Inbox},
     writer::Writer,
 };
@@ -33,7 +33,8 @@ impl Reader {
         Self::Thread(Arc::new(Inbox::new()))
     }
 
-    /// Starts the thread, where there is to be one. It ends once the inbox is closed and empty.
+    /// Starts a thread, where there is to be one; several may share the work. It ends once the inbox is closed and
+    /// empty.
     pub(crate) fn start(&self, conn: Connection) -> std::io::Result<Option<thread::JoinHandle<()>>> {
         let Self::Thread(inbox) = self else { return Ok(None) };
         let reads = inbox.clone();
@@ -55,7 +56,7 @@ impl Reader {
         let inbox = match self {
             Self::Thread(inbox) => inbox,
             Self::Writer(writer) => {
-                let never = |_: &mut crate::tx::Tx<'_>| Err(Fault::from(Error::Closed { what: "sqlite store" }));
+                let never = |_: &mut crate::tx::Tx<'_>| Err(Fault::from(closed()));
                 return writer.call_unless(doing, move |conn, _| read(conn).map(Some), never).await;
             }
         };
@@ -70,9 +71,9 @@ impl Reader {
             let _ = reply.send(done);
         });
         if !inbox.push(work, Hurry::Normal) {
-            return Err(Error::Closed { what: "sqlite store" });
+            return Err(closed());
         }
-        answer.await.unwrap_or(Err(Error::Closed { what: "sqlite store" }))
+        answer.await.unwrap_or(Err(closed()))
     }
 
     /// Takes no more reads; those taken in are still done.

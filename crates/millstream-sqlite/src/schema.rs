@@ -89,9 +89,8 @@ pub fn status(path: impl AsRef<Path>) -> Result<SchemaStatus> {
 ///
 /// [`Error::Config`] for a file that is not ours or cannot be used, [`Error::Schema`] for one that is newer.
 pub fn up(path: impl AsRef<Path>) -> Result<SchemaStatus> {
-    let (clock, entropy) = (SystemClock::new(), SystemEntropy::new());
     let conn = open_file(path.as_ref())?;
-    migrate(&conn, path.as_ref(), &store_id(&clock, &entropy))?;
+    migrate(&conn, path.as_ref(), &store_id(&SystemClock::new()))?;
     Ok(SchemaStatus::of(Some(supported())))
 }
 
@@ -104,9 +103,10 @@ fn pending(found: Option<u32>) -> impl Iterator<Item = &'static Migration> {
     MIGRATIONS.iter().filter(move |migration| migration.version > found.unwrap_or(0))
 }
 
-/// A name for a new file.
-pub(crate) fn store_id(clock: &dyn Clock, entropy: &dyn Entropy) -> String {
-    entropy.uuid(clock.now()).to_string()
+/// A name for a new file. Never from seeded entropy: two files of one seed would pass for one realm, and whoever joins
+/// realms would trust one commit to reach both.
+pub(crate) fn store_id(clock: &dyn Clock) -> String {
+    SystemEntropy::new().uuid(clock.now()).to_string()
 }
 
 /// A connection for writing, on a file that may be new.
@@ -201,6 +201,10 @@ fn newer(version: i64) -> Error {
 /// What SQLite itself would only call "unable to open database file".
 fn check_path(path: &Path) -> Result<()> {
     let refused = |why: &str| Err(Error::Config(format!("`{}` {why}", path.display())));
+    // SQLite gives these a meaning: a database per connection, where ours must share one.
+    if path.as_os_str().is_empty() || path == Path::new(":memory:") {
+        return refused("is not a file: a store in memory is opened as such");
+    }
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => refused("is a directory: name a file"),
         Ok(_) => match std::fs::File::open(path) {

@@ -126,14 +126,12 @@ impl Signals {
         self.log.subscribe()
     }
 
-    /// Queue events from now on, in this process. The receiver loses the oldest if it is slow.
-    pub(crate) fn watch(&self, queue: &QueueName) -> broadcast::Receiver<QueueEvent> {
+    /// Queue events from now on, in this process; `None` once closed. The receiver loses the oldest if it is slow.
+    pub(crate) fn watch(&self, queue: &QueueName) -> Option<broadcast::Receiver<QueueEvent>> {
         let mut feeds = lock(&self.feeds);
-        if self.log.borrow().closed {
-            // A receiver without a sender: the stream ends at once.
-            return broadcast::channel(1).1;
-        }
-        feeds.entry(queue.clone()).or_insert_with(|| broadcast::channel(WATCH_BUFFER).0).subscribe()
+        // Asked under the lock, which closing takes after it has said so: no feed outlives it.
+        let open = !self.log.borrow().closed;
+        open.then(|| feeds.entry(queue.clone()).or_insert_with(|| broadcast::channel(WATCH_BUFFER).0).subscribe())
     }
 
     pub(crate) fn is_watched(&self, queue: &QueueName) -> bool {

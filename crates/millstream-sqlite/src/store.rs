@@ -15,7 +15,7 @@ use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
 use crate::{
-    fault::KIND,
+    fault::{KIND, closed},
     heart::Turnstile,
     reader::Reader,
     schema,
@@ -25,6 +25,9 @@ use crate::{
     watcher::Watcher,
     writer::{Lane, Writer},
 };
+
+/// Threads that read a file: a long listing does not hold up who follows the log.
+const READERS: usize = 2;
 
 /// Millstream's queue, events and run state in one SQLite file, or in memory.
 ///
@@ -95,7 +98,7 @@ impl SqliteStore {
             // Who stopped waiting does not want the store: it closes as it is dropped.
             let _ = reply.send(open(&path, options));
         }))?;
-        opened.await.unwrap_or(Err(Error::Closed { what: "sqlite store" }))
+        opened.await.unwrap_or(Err(closed()))
     }
 
     /// A store in memory: everything works, nothing is kept.
@@ -153,14 +156,16 @@ fn open(path: &Path, options: StoreOptions) -> Result<Arc<SqliteStore>> {
     let conn = schema::open_file(path)?;
     let shared = shared(&conn, path, options, true)?;
     let heart = heart_connection(path)?;
-    let reading = schema::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let watching = schema::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
 
     let store = SqliteStore::stopped(shared.clone(), Writer::new(), Reader::new(), Writer::new());
     let (turnstile, inner) = (Turnstile::new(), &store.inner);
     store.keep(writer_thread(&inner.writer, "millstream-sqlite", conn, &store, Lane::Main(turnstile.clone()))?);
     store.keep(writer_thread(&inner.heart, "millstream-sqlite-beat", heart, &store, Lane::Heart(turnstile))?);
-    spawned(inner.reader.start(reading))?.into_iter().for_each(|thread| store.keep(thread));
+    for _ in 0..READERS {
+        let reading = schema::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+        spawned(inner.reader.start(reading))?.into_iter().for_each(|thread| store.keep(thread));
+    }
     let watcher = Watcher::new(watching, shared, inner.writer.clone());
     let watcher = watcher.map_err(|fault| fault.told("read the signal counters"))?;
     store.keep(spawned(watcher.spawn())?);
@@ -186,7 +191,7 @@ fn heart_connection(path: &Path) -> Result<Connection> {
 }
 
 fn shared(conn: &Connection, path: &Path, options: StoreOptions, on_disk: bool) -> Result<Arc<Shared>> {
-    schema::migrate(conn, path, &schema::store_id(&*options.clock, &*options.entropy))?;
+    schema::migrate(conn, path, &schema::store_id(&*options.clock))?;
     let store = conn.first(sql::LEDGER_STORE, [], |row| row.get::<_, String>(0));
     let store = store.map_err(|fault| fault.told("read the store's name"))?.unwrap_or_default();
     let realm = Realm::new(format!("sqlite:{store}"));

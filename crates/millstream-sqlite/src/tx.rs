@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::{
     events,
-    fault::Fault,
+    fault::{Fault, KIND},
     rows,
     shared::Shared,
     signals::{Marks, Signals},
@@ -43,7 +43,7 @@ pub(crate) struct Tx<'a> {
     /// The earliest due time of all delayed jobs; outer `None`: not looked up yet.
     next_due: Option<Option<i64>>,
     /// Queues that another process watches; `None`: not looked up yet.
-    watched: Option<HashSet<i64>>,
+    watched: Option<HashSet<String>>,
     outbox: Outbox,
     /// Savepoints that are open.
     depth: usize,
@@ -65,7 +65,7 @@ pub(crate) struct Outbox {
     tally: Vec<(i64, JobState, i64)>,
     ready: Vec<i64>,
     beat: Vec<i64>,
-    feed: Vec<(i64, QueueEvent)>,
+    feed: Vec<QueueEvent>,
     marks: Vec<(QueueName, Marks)>,
     head: Option<u64>,
 }
@@ -102,12 +102,21 @@ impl<'a> Tx<'a> {
         self.depth += 1;
         let done = run(self);
         if done.is_err() {
+            self.check_open()?;
             self.conn.run(undo, [])?;
             self.reset(&mark);
         }
         self.depth = mark.depth;
         self.conn.run(end, [])?;
         Ok(done)
+    }
+
+    /// SQLite ends a transaction by itself where a disk is full or fails: nothing of it is left to undo.
+    fn check_open(&self) -> Result<(), Fault> {
+        match self.conn.is_autocommit() {
+            true => Err(Error::unavailable(KIND, "write", "SQLite ended the transaction: is the disk full?").into()),
+            false => Ok(()),
+        }
     }
 
     fn mark(&self) -> Mark {
@@ -178,6 +187,10 @@ impl<'a> Tx<'a> {
 
     /// A job went from one state to another, or came, or went.
     pub(crate) fn moved(&mut self, queue: i64, from: Option<JobState>, to: Option<JobState>) {
+        if from == Some(JobState::Delayed) {
+            // It may have been the earliest.
+            self.next_due = None;
+        }
         self.outbox.tally.extend(from.map(|state| (queue, state, -1)));
         self.outbox.tally.extend(to.map(|state| (queue, state, 1)));
     }
@@ -222,18 +235,18 @@ impl<'a> Tx<'a> {
     }
 
     fn is_watched(&mut self, queue: &Queue) -> Result<bool, Fault> {
-        Ok(self.shared.signals.is_watched(&queue.name) || self.is_watched_elsewhere(queue.id)?)
+        Ok(self.shared.signals.is_watched(&queue.name) || self.is_watched_elsewhere(&queue.name)?)
     }
 
-    fn is_watched_elsewhere(&mut self, queue: i64) -> Result<bool, Fault> {
+    fn is_watched_elsewhere(&mut self, queue: &QueueName) -> Result<bool, Fault> {
         if !self.shared.on_disk {
             return Ok(false);
         }
         if self.watched.is_none() {
-            let queues = self.conn.all(sql::FEED_WATCHED, [&*self.shared.origin], |row| row.get::<_, i64>(0))?;
+            let queues = self.conn.all(sql::FEED_WATCHED, [&*self.shared.origin], |row| row.get::<_, String>(0))?;
             self.watched = Some(queues.into_iter().collect());
         }
-        Ok(self.watched.as_ref().is_some_and(|watched| watched.contains(&queue)))
+        Ok(self.watched.as_ref().is_some_and(|watched| watched.contains(queue.as_str())))
     }
 
     /// Something happened to a job.
@@ -253,7 +266,7 @@ impl<'a> Tx<'a> {
             events::append::job_event(self, &event)?;
         }
         if self.is_watched(queue)? {
-            self.outbox.feed.push((queue.id, event));
+            self.outbox.feed.push(event);
         }
         Ok(())
     }
@@ -293,8 +306,8 @@ impl<'a> Tx<'a> {
     fn write_feed(&mut self) -> Result<(), Fault> {
         let feed = std::mem::take(&mut self.outbox.feed);
         let mut wrote = false;
-        for (queue, event) in &feed {
-            if self.is_watched_elsewhere(*queue)? {
+        for event in &feed {
+            if self.is_watched_elsewhere(&event.queue)? {
                 let text = serde_json::to_string(event)
                     .map_err(|error| Error::invalid("queue event", error.to_string(), "JSON"))?;
                 self.conn.run(sql::FEED_INSERT, params![&*self.shared.origin, text])?;
@@ -326,6 +339,6 @@ impl Outbox {
         if let Some(head) = self.head {
             signals.note_head(head);
         }
-        self.feed.into_iter().for_each(|(_, event)| signals.tell(event));
+        self.feed.into_iter().for_each(|event| signals.tell(event));
     }
 }

@@ -122,13 +122,12 @@ impl Watcher {
             return;
         }
         self.writer.tell("renew watches", move |tx| {
-            for name in &watched.kept {
-                let queue = tx.queue_made(name)?;
-                tx.conn.run(sql::FEED_WATCH, params![&*tx.shared.origin, queue.id, WATCH_LEASE_S])?;
+            for queue in &watched.kept {
+                tx.conn.run(sql::FEED_WATCH, params![&*tx.shared.origin, queue.as_str(), WATCH_LEASE_S])?;
             }
-            for name in &watched.gone {
-                let queue = tx.queue_made(name)?;
-                tx.conn.run(sql::FEED_UNWATCH, params![&*tx.shared.origin, queue.id])?;
+            // Asked again: somebody may have begun to watch it since.
+            for queue in watched.gone.iter().filter(|queue| !tx.shared.signals.is_watched(queue)) {
+                tx.conn.run(sql::FEED_UNWATCH, params![&*tx.shared.origin, queue.as_str()])?;
             }
             Ok(())
         });

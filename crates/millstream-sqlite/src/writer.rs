@@ -19,7 +19,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::{
-    fault::{Doing, Fault, KIND},
+    fault::{Doing, Fault, KIND, closed},
     heart::Turnstile,
     inbox::{Hurry, Inbox},
     shared::Shared,
@@ -121,10 +121,10 @@ impl Writer {
         let (reply, answer) = oneshot::channel();
         let call = Call { doing: doing.into(), peek: Some(peek), write: Some(write), answer: None, reply };
         if !self.inbox.push(Box::new(call), hurry) {
-            return Err(Error::Closed { what: "sqlite store" });
+            return Err(closed());
         }
         // The thread answers everything it takes in; if it is gone, so is the store.
-        answer.await.unwrap_or(Err(Error::Closed { what: "sqlite store" }))
+        answer.await.unwrap_or(Err(closed()))
     }
 }
 

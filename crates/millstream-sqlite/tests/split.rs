@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use millstream_core::{
     Append, ClaimRef, Claimed, Effects, Error, EventQuery, EventStore, JobId, JobName, JobState, JobStore, ManualClock,
-    NewEvent, NewJob, Outcome, Pattern, Queue, QueueName, QueueProvider, Settlement, SplitJobStore, StateOp, StateStore,
-    StoreOptions, Stores, StreamName, Verdict, Want, WorkerManager, WorkerOptions,
+    NewEvent, NewJob, Outcome, Pattern, Queue, QueueName, QueueProvider, Settlement, SplitJobStore, StateOp,
+    StateStore, StoreOptions, Stores, StreamName, Verdict, Want, WorkerManager, WorkerOptions,
 };
 use millstream_sqlite::SqliteStore;
 use serde_json::{Value, json};
@@ -93,7 +93,10 @@ async fn effects_reach_both_stores() {
     assert_eq!(world.published().await, ["first"]);
     assert_eq!(world.there.get("last").await.unwrap(), Some(json!("first")));
     assert_eq!(world.here.counts(&QueueName::new("next").unwrap()).await.unwrap().waiting, 1);
-    assert!(world.here.query(&EventQuery::of(Pattern::All)).await.unwrap().is_empty(), "no event is in the queue's file");
+    assert!(
+        world.here.query(&EventQuery::of(Pattern::All)).await.unwrap().is_empty(),
+        "no event is in the queue's file"
+    );
 }
 
 #[tokio::test]
@@ -207,11 +210,15 @@ async fn workers_of_split_stores_write_to_both() {
     let options = WorkerOptions { clock: Arc::new(world.clock.clone()), ..WorkerOptions::default() };
     let workers = WorkerManager::new(stores.clone(), options);
     workers
-        .register(&queue(), &JobName::new("work").unwrap(), |kind: String, ctx: millstream_core::JobContext| async move {
-            ctx.append(publish(&kind));
-            ctx.set_state("last", json!(kind), None);
-            Ok::<_, millstream_core::JobError>(kind)
-        })
+        .register(
+            &queue(),
+            &JobName::new("work").unwrap(),
+            |kind: String, ctx: millstream_core::JobContext| async move {
+                ctx.append(publish(&kind));
+                ctx.set_state("last", json!(kind), None);
+                Ok::<_, millstream_core::JobError>(kind)
+            },
+        )
         .unwrap();
     workers.start().await.unwrap();
     let jobs = Queue::new(stores.queue.clone(), "q").unwrap();

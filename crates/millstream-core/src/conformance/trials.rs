@@ -92,13 +92,18 @@ fn skipped(case: &Case, harness: &dyn Harness, signals: Signals) -> Option<&'sta
 async fn attempt(harness: Arc<dyn Harness>, mode: Mode, case: &'static Case) -> Checked {
     let world = Arc::new(World::open(harness, mode, seed_of(case.name)).await?);
     let within = world.clone();
-    // A task of its own: a panic of the case is its failure, and the world is finished all the same.
-    let ran = tokio::spawn(async move { tokio::time::timeout(CASE_TIME_MAX, (case.run)(&within)).await }).await;
-    let finished = world.finish().await;
-    match ran {
-        Ok(Ok(checked)) => checked.and(finished),
-        Ok(Err(_)) => Err(Failure::new(format_args!("still running after {CASE_TIME_MAX:?}"))),
-        Err(panic) => Err(Failure::new(format_args!("panicked: {panic}"))),
+    let checked = bounded(async move { (case.run)(&within).await }).await;
+    checked.and(world.finish().await)
+}
+
+/// Runs a check in a task of its own: a panic is its failure, and so is a hang.
+pub(super) async fn bounded(check: impl Future<Output = Checked> + Send + 'static) -> Checked {
+    let mut task = tokio::task::JoinSet::new();
+    task.spawn(tokio::time::timeout(CASE_TIME_MAX, check));
+    match task.join_next().await {
+        Some(Ok(Ok(checked))) => checked,
+        Some(Err(panic)) => Err(Failure::new(format_args!("panicked: {panic}"))),
+        Some(Ok(Err(_))) | None => Err(Failure::new(format_args!("still running after {CASE_TIME_MAX:?}"))),
     }
 }
 

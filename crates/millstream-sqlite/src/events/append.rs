@@ -94,7 +94,12 @@ pub(crate) fn job_event(tx: &mut Tx<'_>, event: &QueueEvent) -> Result<(), Fault
         return Ok(());
     };
     let QueueEvent { queue, job, name, attempt, at, data, .. } = event;
-    let data = json!({ "queue": queue, "job": job, "name": name, "attempt": attempt, "at": at, "data": data });
+    let about = |data| json!({ "queue": queue, "job": job, "name": name, "attempt": attempt, "at": at, "data": data });
+    let mut data = about(data.clone());
+    if payload::text("event data", &data).is_err() {
+        // An output that just fits does not fit with more around it; the job itself still has it.
+        data = about(Some("too large for the log".into()));
+    }
     let logged = NewEvent::new(format!("job.{}", event.kind.as_str()), data);
     let version = version(tx.conn, stream.as_str())?;
     insert_all(tx, stream.as_str(), version, std::slice::from_ref(&logged))?;

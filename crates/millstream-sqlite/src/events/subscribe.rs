@@ -14,7 +14,7 @@ use tokio::sync::watch;
 
 use super::query::{self, Extent, Range};
 use crate::{
-    fault::Fault,
+    fault::{Fault, closed},
     signals::{Interest, LogSignal},
     store::{SqliteStore, WeakStore},
     stream::{Step, unfold},
@@ -112,7 +112,7 @@ fn next(mut following: Following) -> Step<Result<Event>, Following> {
 impl Following {
     /// Reads on; false: there is nothing for now.
     async fn fill(&mut self) -> Result<bool> {
-        let Some(store) = self.store.upgrade() else { return Err(Error::Closed { what: "sqlite store" }) };
+        let Some(store) = self.store.upgrade() else { return Err(closed()) };
         let (pattern, cursor) = (self.pattern.clone(), self.cursor);
         let (events, cursor) = store.reader().call("read events", move |conn| read_on(conn, &pattern, cursor)).await?;
         self.cursor = cursor;

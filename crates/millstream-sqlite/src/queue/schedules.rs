@@ -13,8 +13,8 @@ use crate::{
     tx::Tx,
 };
 
-/// Schedules of one transaction.
-const BATCH: i64 = 100;
+/// Schedules of one call: people write them, so there are rarely more, and the rest is due at once.
+const BATCH: i64 = 1_000;
 /// How long a schedule rests that cannot be read.
 const DAMAGED_REST: Duration = Duration::from_secs(60);
 

@@ -5,6 +5,7 @@ use rusqlite::params;
 use tokio::sync::broadcast::{Receiver, error::RecvError};
 
 use crate::{
+    fault::closed,
     signals::Interest,
     sql::{self, Run},
     store::SqliteStore,
@@ -16,13 +17,13 @@ use crate::{
 /// What happens in the queue from now on.
 pub(crate) async fn watch(store: &SqliteStore, queue: &QueueName) -> Result<BoxStream<QueueEvent>> {
     let signals = store.shared().signals.clone();
-    let watching = Watching { events: signals.watch(queue), _interest: Interest::new(signals) };
+    let Some(events) = signals.watch(queue) else { return Err(closed()) };
+    let watching = Watching { events, _interest: Interest::new(signals) };
     if store.shared().on_disk {
         // Committed before this call returns: every later transaction of any process sees that somebody watches.
         let name = queue.clone();
         let announce = move |tx: &mut Tx<'_>| {
-            let queue = tx.queue_made(&name)?;
-            tx.conn.run(sql::FEED_WATCH, params![&*tx.shared.origin, queue.id, WATCH_LEASE_S])?;
+            tx.conn.run(sql::FEED_WATCH, params![&*tx.shared.origin, name.as_str(), WATCH_LEASE_S])?;
             Ok(())
         };
         store.writer().call(format!("watch queue `{queue}`"), announce).await?;

@@ -53,6 +53,12 @@ impl Broken {
             if self.has(Fault::UncountedAttempt) {
                 one.attempt = 1;
             }
+            if self.has(Fault::OneLife) {
+                one.life = "life".into();
+            }
+            if self.has(Fault::RestlessLife) {
+                one.life = one.claim.token.clone();
+            }
             if self.has(Fault::ReusedToken) {
                 one.claim.token = "token".into();
             }

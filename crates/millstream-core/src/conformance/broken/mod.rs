@@ -74,6 +74,10 @@ faults! {
     IgnoresCaps,
     /// Every claim has the same token.
     ReusedToken,
+    /// Every life of a job is the same.
+    OneLife,
+    /// Every attempt is a new life.
+    RestlessLife,
     /// Priorities are ignored.
     IgnoresPriority,
     /// A batch is taken in back to front.

@@ -55,9 +55,11 @@ cases! {
     #[breaks_on(BareEvents)]
     async fn an_event_is_read_as_it_was_appended(world: &World) -> Checked {
         let data = json!({ "text": "grüße \u{1F980}", "deep": [null, { "a": 1.5 }] });
-        let new = crate::NewEvent { data: data.clone(), ..event("step.completed") }
-            .run("run-1", "checkout")
-            .step("pay", "run-1__pay__attempt-2", 2);
+        let new = crate::NewEvent { data: data.clone(), ..event("step.completed") }.run("run-1", "checkout").step(
+            "pay",
+            "run-1__pay__attempt-2",
+            2,
+        );
         world.events.append(&[Append::one(stream("nq:flow:run-1"), new)]).await?;
         let event = world.log("*").await?.remove(0);
         ensure_eq!((event.stream.as_str(), &*event.kind), ("nq:flow:run-1", "step.completed"), "stream and type");
@@ -106,8 +108,11 @@ cases! {
         ensure_eq!(conflict(world.events.append(&appending(1, 3)).await), Some(("a".into(), 3, 2)), "3 of 2");
         ensure_eq!(world.events.append(&appending(1, 2)).await?[0].version, Some(3), "2 of 2");
         world.append("b", "e").await?;
-        ensure_eq!(conflict(world.events.append(&[several("b", 1).expecting(0)]).await), Some(("b".into(), 0, 1)),
-            "0 of a stream that was begun without an expectation");
+        ensure_eq!(
+            conflict(world.events.append(&[several("b", 1).expecting(0)]).await),
+            Some(("b".into(), 0, 1)),
+            "0 of a stream that was begun without an expectation"
+        );
         Ok(())
     }
 

@@ -29,10 +29,14 @@ cases! {
         let verdict = world.settle_with(&claim, done(), effects).await?;
         let written = matches!(verdict, Verdict::Settled(_));
         let refused = matches!(verdict, Verdict::EffectRefused(Error::Unsupported { .. }));
-        ensure_eq!((written, refused), {
-            let can = world.jobs.capabilities().effects_in_settle;
-            (can, !can)
-        }, "whether the effects were written, or refused by name");
+        ensure_eq!(
+            (written, refused),
+            {
+                let can = world.jobs.capabilities().effects_in_settle;
+                (can, !can)
+            },
+            "whether the effects were written, or refused by name"
+        );
         Ok(())
     }
 

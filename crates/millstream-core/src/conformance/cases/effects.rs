@@ -213,8 +213,7 @@ cases! {
         world.settle(&world.take().await?, done()).await?;
         let events = world.log("nq:queue:q").await?;
         let kinds: Vec<_> = events.iter().map(|event| &*event.kind).collect();
-        let wanted =
-            ["job.waiting", "job.active", "job.delayed", "job.waiting", "job.active", "job.completed"];
+        let wanted = ["job.waiting", "job.active", "job.delayed", "job.waiting", "job.active", "job.completed"];
         ensure_eq!(kinds, wanted, "the kinds of events");
         for event in &events {
             let text = event.data.to_string();

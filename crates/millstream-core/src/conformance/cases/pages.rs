@@ -99,10 +99,9 @@ cases! {
     /// A listing keeps to a job name, and to its queue.
     #[breaks_on(IgnoresFilters)]
     async fn a_listing_keeps_to_its_name_and_queue(world: &World) -> Checked {
-        let named = |id_text: &str, name: &str| Ok::<_, crate::Error>(NewJob {
-            name: JobName::new(name)?,
-            ..job().id(id(id_text))
-        });
+        let named = |id_text: &str, name: &str| {
+            Ok::<_, crate::Error>(NewJob { name: JobName::new(name)?, ..job().id(id(id_text)) })
+        };
         world.add_all(vec![named("1", "a")?, named("2", "b")?, named("3", "a")?]).await?;
         world.add(job_in("other").id(id("4"))).await?;
         let query = JobsQuery { name: Some(JobName::new("a")?), ..JobsQuery::of(q()) };
@@ -138,11 +137,14 @@ cases! {
         for _ in 0..2 {
             let listed = world.list(JobsQuery::of(q())).await?;
             ensure_eq!(listed, vec![world.look(&id("1")).await?], "the listing of one job");
-            world.jobs.settle(&[crate::Settlement {
-                claim: claimed.claim.clone(),
-                outcome: done(),
-                effects: crate::Effects::default(),
-            }]).await?;
+            world
+                .jobs
+                .settle(&[crate::Settlement {
+                    claim: claimed.claim.clone(),
+                    outcome: done(),
+                    effects: crate::Effects::default(),
+                }])
+                .await?;
         }
         Ok(())
     }

@@ -12,7 +12,8 @@ use crate::{
 };
 
 /// What trips naive patterns: LIKE's own signs, case, combining and astral characters, the greatest character.
-const LETTERS: [&str; 14] = ["a", "A", "_", "%", "\\", ":", "-", "é", "e\u{301}", "ß", "\u{1F980}", "\u{10FFFF}", "'", "["];
+const LETTERS: [&str; 14] =
+    ["a", "A", "_", "%", "\\", ":", "-", "é", "e\u{301}", "ß", "\u{1F980}", "\u{10FFFF}", "'", "["];
 
 fn word(world: &World, letters_max: u64) -> String {
     let length = 1 + world.entropy.next_u64() % letters_max;
@@ -73,10 +74,8 @@ cases! {
     #[breaks_on(LikePattern, UnsortedKeys)]
     async fn state_keys_agree_with_starts_with(world: &World) -> Checked {
         let keys: BTreeSet<String> = (0..80).map(|_| word(world, 4)).collect();
-        let ops: Vec<StateOp> = keys
-            .iter()
-            .map(|key| StateOp::Set { key: key.as_str().into(), value: 1.into(), ttl: None })
-            .collect();
+        let ops: Vec<StateOp> =
+            keys.iter().map(|key| StateOp::Set { key: key.as_str().into(), value: 1.into(), ttl: None }).collect();
         world.state.apply(&ops).await?;
         for _ in 0..60 {
             let prefix = word(world, 2);

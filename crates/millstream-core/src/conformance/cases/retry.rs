@@ -116,6 +116,34 @@ cases! {
         Ok(())
     }
 
+    /// One life of a job is told from another: it lasts through every return to the queue, and ends when an operator
+    /// runs the finished job again, or when its id is used anew.
+    #[breaks_on(OneLife, RestlessLife)]
+    async fn a_life_lasts_until_it_is_begun_anew(world: &World) -> Checked {
+        world.add(job().id(id("1")).attempts(9)).await?;
+        let claimed = world.take().await?;
+        let life = claimed.life.clone();
+        world.jobs.release(&[claimed.claim]).await?;
+        let claimed = world.take().await?;
+        ensure_eq!(claimed.life, life, "the life after a release");
+        world.settle(&claimed, again()).await?;
+        world.jobs.promote_due().await?;
+        ensure_eq!(world.take().await?.life, life, "the life after a failure");
+        world.advance(LEASE + secs(1)).await?;
+        world.jobs.rescue().await?;
+        let claimed = world.take().await?;
+        ensure_eq!(claimed.life, life, "the life after a rescue");
+        world.settle(&claimed, done()).await?;
+        world.queue.retry(&q(), &id("1")).await?;
+        let second = world.take().await?.life;
+        ensure!(second != life, "an operator's retry begins a new life");
+        world.queue.remove(&q(), &id("1")).await?;
+        world.add(job().id(id("1"))).await?;
+        let third = world.take().await?.life;
+        ensure!(third != life && third != second, "a new job of the same id has a life of its own");
+        Ok(())
+    }
+
     /// What is not finished cannot be run again.
     #[breaks_on(YesMan)]
     async fn an_unfinished_job_is_not_run_again(world: &World) -> Checked {

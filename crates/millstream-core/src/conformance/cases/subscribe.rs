@@ -165,7 +165,8 @@ cases! {
     async fn a_slow_subscriber_loses_nothing(world: &World) -> Checked {
         let mut stream = subscribe(world, "*", StartFrom::Now).await?;
         let count = crate::limits::SUBSCRIBE_BUFFER * 3;
-        let batch = vec![crate::Append::one(crate::conformance::world::stream("s"), crate::NewEvent::new("e", 1.into())); 64];
+        let batch =
+            vec![crate::Append::one(crate::conformance::world::stream("s"), crate::NewEvent::new("e", 1.into())); 64];
         for _ in 0..count / batch.len() {
             world.events.append(&batch).await?;
         }

@@ -14,7 +14,7 @@ use super::{
     broken::{Breakage, Fault},
     case::{Checked, Failure},
     harness::Harness,
-    trials::{block_on, refusal},
+    trials::{block_on, bounded, refusal},
     world::{Mode, World},
 };
 use crate::{Entropy, Signals, SystemEntropy};
@@ -25,8 +25,6 @@ const RUNS_DEFAULT: u64 = 8;
 const STEPS_DEFAULT: u64 = 250;
 /// Seeds within which a broken store must be found out.
 const BROKEN_RUNS_MAX: u64 = 20;
-/// One run that takes longer hangs.
-const RUN_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// One run on a fresh world: its seed, and how many steps.
 type Run = for<'w> fn(&'w World, u64, u64) -> Pin<Box<dyn Future<Output = Checked> + Send + 'w>>;
@@ -111,13 +109,8 @@ async fn attempt(
     let mode = Mode { signals: Signals::On, patience: Duration::from_secs(5), breakage };
     let world = Arc::new(World::open(harness, mode, seed).await?);
     let within = world.clone();
-    let ran = tokio::spawn(async move { tokio::time::timeout(RUN_TIME_MAX, run(&within, seed, steps)).await }).await;
-    let finished = world.finish().await;
-    match ran {
-        Ok(Ok(checked)) => checked.and(finished),
-        Ok(Err(_)) => Err(Failure::new(format_args!("still running after {RUN_TIME_MAX:?}"))),
-        Err(panic) => Err(Failure::new(format_args!("panicked: {panic}"))),
-    }
+    let checked = bounded(async move { run(&within, seed, steps).await }).await;
+    checked.and(world.finish().await)
 }
 
 fn setting(name: &str) -> Option<u64> {

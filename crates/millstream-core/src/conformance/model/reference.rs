@@ -139,8 +139,13 @@ impl Reference {
         }
         if let Some(job) = self.jobs.get_mut(&place(claim)) {
             job.held = None;
-            job.attempt -= 1;
-            job.state = if job.cancel { JobState::Cancelled } else { JobState::Waiting };
+            if job.cancel {
+                // It ended in this attempt, which therefore stays counted.
+                job.state = JobState::Cancelled;
+            } else {
+                job.attempt -= 1;
+                job.state = JobState::Waiting;
+            }
         }
     }
 

@@ -1,0 +1,122 @@
+//! What may be opened, what is refused and how, and what a file keeps.
+
+mod world;
+
+use std::{fs, path::Path};
+
+use millstream_core::{
+    Append, Error, EventStore, NewEvent, QueueProvider, StateOp, StateStore, Store, StoreOptions, StreamName,
+};
+use millstream_sqlite::{SqliteStore, schema};
+use rusqlite::Connection;
+use serde_json::json;
+use world::*;
+
+async fn refused(path: impl AsRef<Path>) -> Error {
+    match SqliteStore::open(path, StoreOptions::default()).await {
+        Ok(_) => panic!("it opened"),
+        Err(error) => error,
+    }
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_with_what_to_do() {
+    let world = World::new();
+    world.open().await.close().await.unwrap();
+    Connection::open(world.path()).unwrap().pragma_update(None, "user_version", 99).unwrap();
+    let error = refused(world.path()).await;
+    assert!(matches!(error, Error::Schema { .. }), "{error:?}");
+    assert_eq!(
+        error.to_string(),
+        "sqlite has schema version 99, expected 1 or older: a newer millstream wrote this file: upgrade this program"
+    );
+    assert!(matches!(schema::status(world.path()), Err(Error::Schema { .. })));
+}
+
+#[tokio::test]
+async fn what_is_no_file_of_ours_is_refused_by_name() {
+    let world = World::new();
+    let folder = world.path().parent().unwrap().to_owned();
+    assert!(refused(&folder).await.to_string().ends_with("is a directory: name a file"));
+
+    let memory = refused(":memory:").await.to_string();
+    assert_eq!(memory, "`:memory:` is not a file: a store in memory is opened as such");
+    let missing = refused(folder.join("no/jobs.db")).await.to_string();
+    assert!(missing.contains("cannot be created: there is no directory"), "{missing}");
+
+    let text = folder.join("notes.txt");
+    fs::write(&text, "not a database, but long enough to have been one".repeat(100)).unwrap();
+    assert!(refused(&text).await.to_string().ends_with("is not a SQLite database"));
+
+    let other = folder.join("other.db");
+    Connection::open(&other).unwrap().execute_batch("CREATE TABLE theirs (a)").unwrap();
+    assert!(refused(&other).await.to_string().contains("is another program's SQLite database"));
+    let journal: String =
+        Connection::open(&other).unwrap().pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+    assert_eq!(journal, "delete", "a refused file is left as it was");
+}
+
+#[test]
+fn the_schema_is_looked_at_and_brought_up() {
+    let world = World::new();
+    let none = schema::status(world.path()).unwrap();
+    assert_eq!((none.found, none.supported, none.is_current()), (None, 1, false));
+    assert!(none.pending_sql().contains("CREATE TABLE job_live"));
+    assert!(!world.path().exists(), "a look changes nothing");
+
+    let up = schema::up(world.path()).unwrap();
+    assert!(up.is_current() && up.pending_sql().is_empty());
+    assert_eq!(schema::status(world.path()).unwrap(), up);
+    assert_eq!(schema::up(world.path()).unwrap(), up, "again is fine");
+}
+
+#[tokio::test]
+async fn many_may_open_a_new_file_at_once() {
+    let world = World::new();
+    let (a, b, c, d) = tokio::join!(world.open(), world.open(), world.open(), world.open());
+    for store in [&b, &c, &d] {
+        assert_eq!(store.realm(), a.realm());
+    }
+    assert_ne!(world.memory().realm(), world.memory().realm());
+}
+
+#[tokio::test]
+async fn a_file_keeps_everything() {
+    let world = World::new();
+    let store = world.open().await;
+    store.enqueue(&[named("mail", "a"), named("mail", "b")]).await.unwrap();
+    store.pause(&queue("mail")).await.unwrap();
+    let event = Append::one(StreamName::new("s").unwrap(), NewEvent::new("t", json!({})));
+    store.append(&[event.clone().key("once")]).await.unwrap();
+    store.apply(&[StateOp::Set { key: "k".into(), value: json!([1]), ttl: None }]).await.unwrap();
+    let realm = store.realm().clone();
+    store.close().await.unwrap();
+
+    let store = world.open().await;
+    assert_eq!(*store.realm(), realm);
+    let counts = store.counts(&queue("mail")).await.unwrap();
+    assert_eq!((counts.waiting, counts.paused), (2, 2));
+    assert!(!store.enqueue(&[named("mail", "a")]).await.unwrap()[0].is_created());
+    let again = store.append(&[event.clone().key("once"), event]).await.unwrap();
+    assert_eq!((again[0].duplicate, again[0].positions), (true, Some((1, 1))));
+    assert_eq!(again[1].positions, Some((2, 2)), "positions go on");
+    assert_eq!(store.get("k").await.unwrap(), Some(json!([1])));
+}
+
+/// What a crash leaves is the file and its log as they are: no close, no checkpoint.
+#[tokio::test]
+async fn what_was_acknowledged_survives_a_crash() {
+    let world = World::new();
+    let store = world.open().await;
+    for _ in 0..20 {
+        store.enqueue(&[job("mail")]).await.unwrap();
+    }
+    let crashed = tempfile::tempdir().unwrap();
+    for end in ["", "-wal"] {
+        let name = format!("jobs.db{end}");
+        fs::copy(world.path().with_file_name(&name), crashed.path().join(&name)).unwrap();
+    }
+    let copy = SqliteStore::open(crashed.path().join("jobs.db"), world.options()).await.unwrap();
+    assert_eq!(copy.counts(&queue("mail")).await.unwrap().waiting, 20);
+    assert_eq!(claim(&copy, "mail", 100).await.len(), 20);
+}
