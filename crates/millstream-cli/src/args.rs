@@ -6,7 +6,7 @@ use clap::Args;
 use millstream::{Backoff, JobOptions, Removal, limits::DELAY_MAX};
 use serde_json::Value;
 
-use crate::failure::Failure;
+use crate::{failure::Failure, lines};
 
 /// `500ms`, `10s`, `5m`, `2h` or `1d`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
@@ -112,8 +112,10 @@ pub(crate) fn json(flag: &str, text: &str) -> Result<Value, Failure> {
 pub(crate) fn json_file(flag: &str, path: &str) -> Result<Value, Failure> {
     let name = if path == "-" { "stdin" } else { path };
     let bytes = read(path)?;
-    serde_json::from_slice(&bytes)
-        .map_err(|error| Failure::new(format!("{flag}: got {name} ({error}), expected a file that holds JSON")))
+    let value = serde_json::from_slice(&bytes)
+        .map_err(|error| Failure::new(format!("{flag} {name}: got something else ({error}), expected JSON")))?;
+    lines::fits(&value).map_err(|why| Failure::new(format!("{flag} {name}: {why}")))?;
+    Ok(value)
 }
 
 /// A file's bytes; `-` is stdin.

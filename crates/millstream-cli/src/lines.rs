@@ -32,9 +32,15 @@ fn one(line: &[u8]) -> Result<Value, String> {
         let why = error.to_string().replace("at line 1 column", "at column");
         format!("got {:?} ({why}), expected one JSON value on each line", shortened(&text))
     })?;
-    payload::text("job data", &value).map_err(|error| match error {
-        Error::Invalid { got, expected, .. } => format!("got {}, expected {expected}", got.trim_matches('"')),
-        other => other.to_string(),
-    })?;
+    fits(&value)?;
     Ok(value)
+}
+
+/// Whether a store takes a value as a job's data.
+pub(crate) fn fits(value: &Value) -> Result<(), String> {
+    match payload::text("job data", value) {
+        Ok(_) => Ok(()),
+        Err(Error::Invalid { got, expected, .. }) => Err(format!("got {}, expected {expected}", got.trim_matches('"'))),
+        Err(other) => Err(other.to_string()),
+    }
 }

@@ -4,7 +4,7 @@
 //! jobs and state in one transaction. Where they do not, the worker runtime joins them through
 //! [`Stores::join`](millstream_core::Stores::join).
 
-use millstream_core::{QueueWorkerOptions, Result, Stores, WorkerManager, WorkerOptions};
+use millstream_core::{QueueWorkerOptions, Result, WorkerManager, WorkerOptions};
 
 use crate::config::Config;
 
@@ -15,7 +15,7 @@ impl Config {
     ///
     /// What the store says that could not be opened; those opened before it are closed again.
     #[cfg(feature = "sqlite")]
-    pub async fn open(&self) -> Result<Stores> {
+    pub async fn open(&self) -> Result<millstream_core::Stores> {
         let mut opened = sqlite::Opened::new(self.store_options());
         let stores = opened.stores(self).await;
         if stores.is_err() {
