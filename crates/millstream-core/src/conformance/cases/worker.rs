@@ -468,6 +468,25 @@ cases! {
         Ok(())
     }
 
+    /// A second, hasty stop shortens the grace of the first.
+    #[breaks_on(BurnedAttempt)]
+    async fn a_hasty_stop_shortens_a_graceful_one(world: &World) -> Checked {
+        let workers = workers(world);
+        let mut gate = gated(&workers)?;
+        workers.start().await?;
+        let added = world.add(job().attempts(1)).await?;
+        let ctx = next(world, "the start", &mut gate.started).await?;
+        let stopping = workers.clone();
+        let mut stop = tokio::task::JoinSet::new();
+        stop.spawn(async move { stopping.close_all_within(secs(3600)).await });
+        world.within("the token", ctx.cancellation().cancelled()).await?;
+        world.within("the hasty stop", workers.close_all_within(Duration::ZERO)).await??;
+        ensure_matches!(world.within("the first stop", stop.join_next()).await?, Some(Ok(Ok(()))), "both succeed");
+        ensure_eq!(world.state_of(&added).await?, JobState::Waiting, "it waits again");
+        ensure_eq!(world.take().await?.attempt, 1, "no attempt was burned");
+        Ok(())
+    }
+
     /// What fails because the worker stops goes back to its queue, no attempt burned.
     #[breaks_on(BurnedAttempt)]
     async fn an_interrupted_attempt_is_not_burned(world: &World) -> Checked {
