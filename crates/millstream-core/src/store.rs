@@ -78,7 +78,7 @@ pub trait Store: Send + Sync + 'static {
     fn realm(&self) -> &Realm;
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
-    /// Ends its tasks and connections. Calls after it answer [`Error::Closed`](crate::Error::Closed); closing again
+    /// Ends its tasks, connections, subscriptions and watches. Calls after it answer [`Error::Closed`](crate::Error::Closed); closing again
     /// is fine. What was acknowledged is durable.
     async fn close(&self) -> Result<()>;
 }
@@ -153,7 +153,8 @@ pub trait JobStore: Store {
     async fn beat(&self, held: &[ClaimRef]) -> Result<Vec<(ClaimRef, Signal)>>;
     /// Notes the progress of running jobs; that of a lost claim is dropped.
     async fn progress(&self, notes: &[Progress]) -> Result<()>;
-    /// Gives claims back: waiting again, no attempt burned. Claims that no longer hold are skipped.
+    /// Gives claims back: ready anew, no attempt burned; cancelled where that was asked for. Claims that no longer hold
+    /// are skipped.
     async fn release(&self, held: &[ClaimRef]) -> Result<()>;
     /// Expired claims back to waiting, their attempt burned; failed when attempts are used up, cancelled where that
     /// was asked for. Answers how many.
