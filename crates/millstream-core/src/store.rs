@@ -78,6 +78,9 @@ pub trait Store: Send + Sync + 'static {
     fn realm(&self) -> &Realm;
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
+    /// Removes what is past its time: finished jobs past their [`Removal`](crate::Removal), expired state, old keys.
+    /// Answers how many rows.
+    async fn sweep(&self) -> Result<u64>;
     /// Ends its tasks, connections, subscriptions and watches. Calls after it answer [`Error::Closed`](crate::Error::Closed); closing again
     /// is fine. What was acknowledged is durable.
     async fn close(&self) -> Result<()>;
@@ -163,9 +166,6 @@ pub trait JobStore: Store {
     async fn promote_due(&self) -> Result<Option<Timestamp>>;
     /// Schedules that are due enqueue their job, once per tick among all processes; answers when the next is due.
     async fn fire_schedules(&self) -> Result<Option<Timestamp>>;
-    /// Removes finished jobs past their [`Removal`](crate::Removal), and expired state and keys. Answers how many
-    /// rows.
-    async fn sweep(&self) -> Result<u64>;
     /// Returns when there may be work for these queues, or never: a hint, may be lost, doubled, early. Registers at
     /// its first poll, so: poll it once, look, then await it.
     async fn wait(&self, queues: &[QueueName]) -> Wake;

@@ -222,6 +222,10 @@ impl Store for SqliteStore {
         Capabilities::ALL
     }
 
+    async fn sweep(&self) -> Result<u64> {
+        crate::queue::sweep::sweep(self).await
+    }
+
     async fn close(&self) -> Result<()> {
         self.inner.stop();
         let threads = std::mem::take(&mut *self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner));

@@ -3,9 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use millstream_core::{
-    Append, ClaimRef, Claimed, Effects, Error, EventQuery, EventStore, JobId, JobName, JobState, JobStore, ManualClock,
-    NewEvent, NewJob, Outcome, Pattern, Queue, QueueName, QueueProvider, Settlement, SplitJobStore, StateOp,
-    StateStore, StoreOptions, Stores, StreamName, Verdict, Want, WorkerManager, WorkerOptions,
+    Append, Capabilities, ClaimRef, Claimed, Effects, Error, EventQuery, EventStore, JobId, JobName, JobState,
+    JobStore, ManualClock, NewEvent, NewJob, Outcome, Pattern, Progress, Queue, QueueName, QueueProvider, Realm,
+    Settlement, Signal, SplitJobStore, StateOp, StateStore, Store, StoreOptions, Stores, StreamName, Timestamp,
+    Verdict, Wake, Want, WorkerManager, WorkerOptions,
 };
 use millstream_sqlite::SqliteStore;
 use serde_json::{Value, json};
@@ -28,9 +29,14 @@ impl World {
         Self { here, there, clock }
     }
 
-    /// What one process has: another one knows nothing of what it remembers.
     fn process(&self) -> SplitJobStore {
         SplitJobStore::new(self.here.clone(), self.there.clone(), self.there.clone())
+    }
+
+    /// A process that stops, or crashes, between the effects of a settle and the settle itself.
+    fn process_with(&self, trouble: Trouble) -> SplitJobStore {
+        let jobs = Arc::new(Troubled { jobs: self.here.clone(), trouble });
+        SplitJobStore::new(jobs, self.there.clone(), self.there.clone())
     }
 
     async fn enqueue(&self, id: &str) {
@@ -51,6 +57,93 @@ impl World {
 
     async fn state_of(&self, id: &str) -> JobState {
         self.here.job(&queue(), &JobId::new(id).unwrap()).await.unwrap().unwrap().state
+    }
+}
+
+/// What comes between the effects of a settle and the settle itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Trouble {
+    /// The process crashes: the queue is never asked.
+    Crash,
+    /// The process is stopped past its lease after it looked at its claim.
+    Stop,
+}
+
+struct Troubled {
+    jobs: Arc<SqliteStore>,
+    trouble: Trouble,
+}
+
+#[async_trait::async_trait]
+impl Store for Troubled {
+    fn kind(&self) -> &'static str {
+        self.jobs.kind()
+    }
+
+    fn realm(&self) -> &Realm {
+        self.jobs.realm()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.jobs.capabilities()
+    }
+
+    async fn sweep(&self) -> Result<u64, Error> {
+        self.jobs.sweep().await
+    }
+
+    async fn close(&self) -> Result<(), Error> {
+        self.jobs.close().await
+    }
+}
+
+#[async_trait::async_trait]
+impl JobStore for Troubled {
+    fn lease(&self) -> Duration {
+        self.jobs.lease()
+    }
+
+    async fn claim(&self, wants: &[Want]) -> Result<Vec<Claimed>, Error> {
+        self.jobs.claim(wants).await
+    }
+
+    async fn settle(&self, batch: &[Settlement]) -> Result<Vec<Verdict>, Error> {
+        match self.trouble {
+            Trouble::Crash => Err(Error::unavailable("troubled", "settle claims", "the process is gone")),
+            Trouble::Stop => self.jobs.settle(batch).await,
+        }
+    }
+
+    async fn beat(&self, held: &[ClaimRef]) -> Result<Vec<(ClaimRef, Signal)>, Error> {
+        match self.trouble {
+            Trouble::Crash => self.jobs.beat(held).await,
+            // The answer is from before the stop.
+            Trouble::Stop => Ok(Vec::new()),
+        }
+    }
+
+    async fn progress(&self, notes: &[Progress]) -> Result<(), Error> {
+        self.jobs.progress(notes).await
+    }
+
+    async fn release(&self, held: &[ClaimRef]) -> Result<(), Error> {
+        self.jobs.release(held).await
+    }
+
+    async fn rescue(&self) -> Result<u64, Error> {
+        self.jobs.rescue().await
+    }
+
+    async fn promote_due(&self) -> Result<Option<Timestamp>, Error> {
+        self.jobs.promote_due().await
+    }
+
+    async fn fire_schedules(&self) -> Result<Option<Timestamp>, Error> {
+        self.jobs.fire_schedules().await
+    }
+
+    async fn wait(&self, queues: &[QueueName]) -> Wake {
+        self.jobs.wait(queues).await
     }
 }
 
@@ -103,16 +196,14 @@ async fn effects_reach_both_stores() {
 async fn a_crash_after_the_record_is_replayed_and_not_run_again() {
     let world = World::new().await;
     world.enqueue("1").await;
-    let first = world.process();
+    let first = world.process_with(Trouble::Crash);
     let claim = take(&first).await.remove(0).claim;
-    // The crash: the queue takes no more settles of this claim, so only what comes before it is written.
-    world.clock.advance(LEASE + Duration::from_secs(1));
-    let verdict = settle(&first, settlement(&claim, "first")).await;
-    assert!(matches!(verdict, Verdict::LostClaim), "{verdict:?}");
+    let crashed = first.settle(&[settlement(&claim, "first")]).await;
+    assert!(matches!(crashed, Err(Error::Unavailable { .. })), "{crashed:?}");
     assert_eq!(world.state_of("1").await, JobState::Active);
     assert_eq!(world.published().await, ["first"], "record and event are one append");
 
-    assert_eq!(world.here.rescue().await.unwrap(), 1);
+    world.crash().await;
     let second = world.process();
     assert!(take(&second).await.is_empty(), "a recorded job is not handed to a handler");
     assert_eq!(world.state_of("1").await, JobState::Completed);
@@ -127,11 +218,11 @@ async fn a_crash_after_the_record_is_replayed_and_not_run_again() {
 async fn of_two_holders_the_first_record_counts() {
     let world = World::new().await;
     world.enqueue("1").await;
-    let (slow, quick) = (world.process(), world.process());
+    let (slow, quick) = (world.process_with(Trouble::Stop), world.process());
     let lost = take(&slow).await.remove(0).claim;
     world.crash().await;
     let held = take(&quick).await.remove(0).claim;
-    // The slow one does not know yet that it lost its claim, and publishes first.
+    // The slow one looked at its claim before it was stopped, and publishes first.
     assert!(matches!(settle(&slow, settlement(&lost, "slow")).await, Verdict::LostClaim));
     let verdict = settle(&quick, settlement(&held, "quick")).await;
     assert!(matches!(verdict, Verdict::Settled(JobState::Completed)), "{verdict:?}");
@@ -144,7 +235,7 @@ async fn of_two_holders_the_first_record_counts() {
 async fn a_failure_does_not_contradict_a_published_success() {
     let world = World::new().await;
     world.enqueue("1").await;
-    let (slow, quick) = (world.process(), world.process());
+    let (slow, quick) = (world.process_with(Trouble::Stop), world.process());
     let lost = take(&slow).await.remove(0).claim;
     world.crash().await;
     let held = take(&quick).await.remove(0).claim;
@@ -192,15 +283,29 @@ async fn a_job_that_runs_again_publishes_again() {
 }
 
 #[tokio::test]
-async fn effects_apart_need_an_outcome_that_is_final() {
+async fn a_lost_claim_publishes_nothing() {
     let world = World::new().await;
     world.enqueue("1").await;
     let process = world.process();
     let claim = take(&process).await.remove(0).claim;
-    let outcome = Outcome::Retry { error: json!("no"), after: None };
-    let verdict = settle(&process, Settlement { outcome, ..settlement(&claim, "first") }).await;
-    assert!(matches!(verdict, Verdict::EffectRefused(Error::Unsupported { .. })), "{verdict:?}");
-    assert!(world.published().await.is_empty());
+    world.crash().await;
+    assert!(matches!(settle(&process, settlement(&claim, "late")).await, Verdict::LostClaim));
+    assert!(world.there.query(&EventQuery::of(Pattern::All)).await.unwrap().is_empty(), "not even a record");
+}
+
+#[tokio::test]
+async fn effects_of_a_failed_attempt_are_published_once() {
+    let world = World::new().await;
+    world.enqueue("1").await;
+    let claim = take(&world.process()).await.remove(0).claim;
+    let outcome = || Outcome::Retry { error: json!("no"), after: Some(Duration::ZERO) };
+    let crashed = world.process_with(Trouble::Crash);
+    assert!(crashed.settle(&[Settlement { outcome: outcome(), ..settlement(&claim, "failed") }]).await.is_err());
+    // The store was away for a moment; the same settlement is tried again.
+    let verdict = settle(&world.process(), Settlement { outcome: outcome(), ..settlement(&claim, "failed") }).await;
+    assert!(matches!(verdict, Verdict::Settled(JobState::Waiting)), "{verdict:?}");
+    assert_eq!(world.published().await, ["failed"]);
+    assert_eq!(take(&world.process()).await.len(), 1, "it runs again: no record was made");
 }
 
 #[tokio::test]

@@ -41,6 +41,10 @@ impl Store for Observed {
         self.jobs.capabilities()
     }
 
+    async fn sweep(&self) -> Result<u64> {
+        self.jobs.sweep().await
+    }
+
     async fn close(&self) -> Result<()> {
         self.jobs.close().await
     }
@@ -84,10 +88,6 @@ impl JobStore for Observed {
 
     async fn fire_schedules(&self) -> Result<Option<Timestamp>> {
         self.jobs.fire_schedules().await
-    }
-
-    async fn sweep(&self) -> Result<u64> {
-        self.jobs.sweep().await
     }
 
     async fn wait(&self, queues: &[QueueName]) -> Wake {

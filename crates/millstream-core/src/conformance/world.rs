@@ -127,6 +127,13 @@ impl World {
         waited.map_err(|_| Failure::new(format_args!("waited {:?} in vain for {what}", self.mode.patience)))
     }
 
+    /// Closes every seam of the first handle.
+    pub(super) async fn close(&self) -> Checked {
+        self.queue.close().await?;
+        self.events.close().await?;
+        Ok(self.state.close().await?)
+    }
+
     /// Closes the store and leaves nothing behind.
     pub(super) async fn finish(&self) -> Checked {
         let beside = std::mem::take(&mut *self.beside.lock().unwrap_or_else(PoisonError::into_inner));
@@ -231,7 +238,10 @@ pub(super) fn ids(claimed: &[Claimed]) -> Vec<&str> {
 impl Handle {
     fn of(stores: Stores) -> Result<Self> {
         match stores.queue.work() {
-            Work::Shared(jobs) => Ok(Self { queue: stores.queue, jobs, events: stores.events, state: stores.state }),
+            Work::Shared(jobs) => {
+                let jobs = stores.join(jobs);
+                Ok(Self { queue: stores.queue, jobs, events: stores.events, state: stores.state })
+            }
             Work::Own(_) => Err(Error::Unsupported { store: stores.queue.kind(), what: "the shared worker runtime" }),
         }
     }
@@ -358,7 +368,7 @@ impl Handle {
         answers.pop().ok_or_else(|| Failure::new("unreachable"))
     }
 
-    /// Every event of a pattern, page by page.
+    /// Every event of a pattern, page by page, but for the records of split stores.
     pub(super) async fn log(&self, text: &str) -> Checked<Vec<Event>> {
         let mut query = EventQuery { limit: 500, ..EventQuery::of(pattern(text)) };
         let mut all: Vec<Event> = Vec::new();
@@ -367,7 +377,7 @@ impl Handle {
             let Some(last) = page.last() else { return Ok(all) };
             ensure!(query.after < Some(last.id), "a page of the log ends before it begins");
             query.after = Some(last.id);
-            all.extend(page);
+            all.extend(page.into_iter().filter(|event| !event.stream.as_str().starts_with("nq:settle:")));
         }
     }
 }
