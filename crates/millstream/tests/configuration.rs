@@ -283,6 +283,15 @@ fn what_does_not_fit_together_is_refused() {
 }
 
 #[test]
+fn job_events_need_the_queues_own_store() {
+    let apart = "[queue]\nevents = \"all\"\nsqlite.path = \"a.db\"\n[eventStore]\nsqlite.path = \"b.db\"\n";
+    let problems = refused(&World::with(apart).sources());
+    assert_eq!(problems.len(), 1, "{problems:?}");
+    assert!(problems[0].starts_with("queue.events: got \"all\", expected `off` where"), "{problems:?}");
+    loaded("[queue]\nevents = \"all\"\n");
+}
+
+#[test]
 fn no_secret_is_ever_shown() {
     let files = [
         "[queue.postgres]\npassword = { text = 's3cret' }",

@@ -38,7 +38,19 @@ pub(super) fn build(merged: &Merged, sources: &Sources, problems: &mut Vec<Probl
         defaults.queues.insert(queue.clone(), job_options(&place.below("defaultJobOptions"), problems));
         queues.insert(queue, QueueConfig { concurrency: place.number("concurrency"), autorun: place.flag("autorun") });
     }
-    Config { queue, events, state, defaults, job_events: job_events(&at), lease, worker: worker(&at), queues }
+    let job_events = job_events(&at);
+    if job_events != JobEvents::Off
+        && queue != events
+        && let Some(entry) = at.get("queue.events")
+    {
+        // They are written in the transaction that causes them, which does not reach another store.
+        problems.push(at.below("queue").clash(
+            "events",
+            entry,
+            "`off` where the event store is not the queue's own store",
+        ));
+    }
+    Config { queue, events, state, defaults, job_events, lease, worker: worker(&at), queues }
 }
 
 fn job_events(at: &Place<'_>) -> JobEvents {

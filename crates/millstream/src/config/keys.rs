@@ -84,7 +84,7 @@ pub(super) static GROUPS: &[Group] = &[
                 "events",
                 Kind::OneOf(&["off", "failures", "all"]),
                 "off",
-                "Which `job.*` events are appended to the stream `nq:queue:<queue>`, in the transaction that causes them.",
+                "Which `job.*` events are appended to the stream `nq:queue:<queue>`, in the transaction that causes them: so the events are in the queue's own store, or this is `off`.",
             ),
         ],
     },
