@@ -110,7 +110,7 @@ impl Clock for ManualClock {
 
     fn sleep(&self, duration: Duration) -> Sleep {
         let mut elapsed = self.shared.elapsed.subscribe();
-        let until = *elapsed.borrow() + duration;
+        let until = elapsed.borrow().saturating_add(duration);
         Box::pin(async move {
             // The sender lives in the clock; if it is gone, nobody can advance time any more.
             if elapsed.wait_for(|elapsed| *elapsed >= until).await.is_err() {

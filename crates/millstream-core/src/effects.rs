@@ -48,7 +48,7 @@ pub struct Append {
     /// The version (number of events) the stream must have; 0: it must not exist yet.
     pub expected: Option<u64>,
     /// Makes a repeat harmless: a second append under the same key answers with the first one's positions and
-    /// writes nothing. Built from (job id, ordinal), never from the attempt.
+    /// writes nothing, whatever version it expects. Kept for at least [`KEY_KEPT`](crate::limits::KEY_KEPT). Built from (job id, ordinal), never from the attempt.
     pub key: Option<Arc<str>>,
 }
 

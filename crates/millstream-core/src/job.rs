@@ -148,7 +148,7 @@ pub struct JobOptions {
     /// How long it waits between attempts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
-    /// 0 by default, **smaller runs first**. Equal priorities run in the order the store took them in.
+    /// 0 by default, **smaller runs first**. Equal priorities run in the order in which they became ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<i32>,
     /// How long one attempt may take.

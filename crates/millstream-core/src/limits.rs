@@ -43,3 +43,5 @@ pub const DELAY_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 pub const WATCH_BUFFER: usize = 1_024;
 /// Events buffered ahead of one subscriber: it reads more only when it has room.
 pub const SUBSCRIBE_BUFFER: usize = 256;
+/// How long an idempotency key is kept: past any retry policy that a person would write.
+pub const KEY_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);

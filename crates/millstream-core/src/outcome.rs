@@ -26,7 +26,7 @@ pub enum Outcome {
     Snooze(Duration),
     /// Failed for good, whatever attempts are left.
     Fail(Value),
-    /// Cancelled by its handler, with the reason.
+    /// Cancelled by its handler, with the reason, which is kept as the job's error.
     Cancel(Value),
 }
 
@@ -55,6 +55,6 @@ pub enum Verdict {
     Settled(JobState),
     /// The claim was no longer valid. Nothing was written.
     LostClaim,
-    /// An effect could not be written, so neither was the outcome; the claim still holds.
+    /// An effect, or an output that no store can hold, could not be written, so nothing was; the claim still holds.
     EffectRefused(Error),
 }

@@ -8,11 +8,7 @@
 //! The record's stream is appended to at the version that was read when the job was claimed. Of two holders that both
 //! believe in their claim, the second is told of a conflict, and adopts the first one's record.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -35,19 +31,20 @@ use crate::{
 const RECORD: &str = "settlement.recorded";
 
 /// A job store with its effects' stores, where one commit does not reach them all.
+///
+/// It keeps nothing in memory: what it reads of a job when the job is claimed travels in the claim's token, so a claim
+/// may be settled through another handle, as with every store.
 pub struct SplitJobStore {
     jobs: Arc<dyn JobStore>,
     events: Arc<dyn EventStore>,
     state: Arc<dyn StateStore>,
     events_apart: bool,
     state_apart: bool,
-    /// What was read when a job was claimed. Written by `claim`, read by `settle`, dropped when a claim ends.
-    lives: Mutex<HashMap<Arc<str>, Life>>,
 }
 
-#[derive(Clone)]
-struct Life {
-    life: Arc<str>,
+/// What was read of a job when it was claimed.
+struct Life<'a> {
+    life: &'a str,
     /// The version of the record's stream.
     version: u64,
 }
@@ -72,22 +69,11 @@ impl SplitJobStore {
     pub fn new(jobs: Arc<dyn JobStore>, events: Arc<dyn EventStore>, state: Arc<dyn StateStore>) -> Self {
         let events_apart = events.realm() != jobs.realm();
         let state_apart = state.realm() != jobs.realm();
-        Self { jobs, events, state, events_apart, state_apart, lives: Mutex::default() }
+        Self { jobs, events, state, events_apart, state_apart }
     }
 
     fn is_apart(&self, effects: &Effects) -> bool {
         (self.events_apart && !effects.append.is_empty()) || (self.state_apart && !effects.state.is_empty())
-    }
-
-    fn life(&self, claim: &ClaimRef) -> Option<Life> {
-        self.lives.lock().unwrap_or_else(PoisonError::into_inner).get(&claim.token).cloned()
-    }
-
-    fn forget<'a>(&self, claims: impl Iterator<Item = &'a ClaimRef>) {
-        let mut lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
-        for claim in claims {
-            lives.remove(&claim.token);
-        }
     }
 
     /// The version of a job's record stream, and the record of this life, if there is one.
@@ -109,18 +95,19 @@ impl SplitJobStore {
         Ok((version, found))
     }
 
-    /// Replays a job whose outcome was recorded by an earlier holder. Answers whether there was such a record.
-    async fn replay(&self, job: &Claimed) -> Result<bool> {
+    /// Replays a job whose outcome was recorded by an earlier holder; otherwise hands it on, with what was read in
+    /// its token.
+    async fn replay(&self, job: &Claimed) -> Result<Option<Claimed>> {
         let (version, record) = self.read(&job.claim, &job.life).await?;
         let Some(record) = record else {
-            let life = Life { life: job.life.clone(), version };
-            self.lives.lock().unwrap_or_else(PoisonError::into_inner).insert(job.claim.token.clone(), life);
-            return Ok(false);
+            let mut job = job.clone();
+            job.claim.token = wrapped(&job.claim.token, &Life { life: &job.life, version });
+            return Ok(Some(job));
         };
         tracing::info!(job = %job.claim, "its outcome was recorded before: replayed, not run again");
         let settlement = self.adopt(&job.claim, record).await?;
         self.jobs.settle(&[settlement]).await?;
-        Ok(true)
+        Ok(None)
     }
 
     /// What is left to do of a record: state now, the rest in the queue's settle.
@@ -139,33 +126,59 @@ impl SplitJobStore {
 
     /// Everything that comes before the queue's settle.
     async fn prepare(&self, settlement: &Settlement) -> Result<Step> {
-        let apart = self.is_apart(&settlement.effects);
-        if apart && !settlement.outcome.is_terminal() {
-            // A record is for ever; an outcome after which the job runs again has none.
-            let what = "effects in another realm with an outcome after which the job runs again";
-            return Ok(Step::Answered(Verdict::EffectRefused(Error::Unsupported { store: self.kind(), what })));
-        }
-        if matches!(settlement.outcome, Outcome::Snooze(_)) {
-            return Ok(Step::Queue(settlement.clone()));
-        }
-        let Some(life) = self.life(&settlement.claim) else {
-            // Not claimed through this store, or settled already.
+        let Some((token, life)) = unwrapped(&settlement.claim.token) else {
+            // A claim of another store.
             return Ok(Step::Answered(Verdict::LostClaim));
         };
-        if !apart {
-            // Another holder may have published an outcome meanwhile: that one counts.
-            return Ok(Step::Queue(match self.read(&settlement.claim, &life.life).await? {
-                (_, Some(record)) => self.adopt(&settlement.claim, record).await?,
-                (_, None) => settlement.clone(),
-            }));
+        let claim = ClaimRef { token, ..settlement.claim.clone() };
+        let settlement = Settlement { claim, ..settlement.clone() };
+        if let Err(error) = settlement.effects.check() {
+            return Ok(Step::Answered(Verdict::EffectRefused(error)));
         }
-        self.record(settlement, &life).await
+        let apart = self.is_apart(&settlement.effects);
+        // The queue's fence comes last, when effects are public: so the claim is looked at, and renewed, before.
+        if apart && self.jobs.beat(std::slice::from_ref(&settlement.claim)).await?.iter().any(is_lost) {
+            return Ok(Step::Answered(Verdict::LostClaim));
+        }
+        if apart && !settlement.outcome.is_terminal() {
+            return self.publish_attempt(settlement).await;
+        }
+        if matches!(settlement.outcome, Outcome::Snooze(_)) {
+            return Ok(Step::Queue(settlement));
+        }
+        if apart {
+            return self.record(&settlement, &life).await;
+        }
+        // Another holder may have published an outcome meanwhile: that one counts.
+        Ok(Step::Queue(match self.read(&settlement.claim, life.life).await? {
+            (_, Some(record)) => self.adopt(&settlement.claim, record).await?,
+            (_, None) => settlement,
+        }))
     }
 
-    async fn record(&self, settlement: &Settlement, life: &Life) -> Result<Step> {
+    /// Effects of an outcome after which the job runs again: no record, for that would be for ever, but keys of this
+    /// claim, so that a repeat is harmless. A crash before the queue's settle leaves an attempt that did fail.
+    async fn publish_attempt(&self, mut settlement: Settlement) -> Result<Step> {
+        if self.events_apart {
+            let mut batch = std::mem::take(&mut settlement.effects.append);
+            for (append, ordinal) in batch.iter_mut().zip(0..) {
+                let key = || format!("attempt:{}:{ordinal}", settlement.claim.token).into();
+                append.key.get_or_insert_with(key);
+            }
+            match self.events.append(&batch).await {
+                Ok(_) => {}
+                Err(error) if error.is_transient() => return Err(error),
+                Err(error) => return Ok(Step::Answered(Verdict::EffectRefused(error))),
+            }
+        }
+        self.apply_state(&mut settlement.effects).await?;
+        Ok(Step::Queue(settlement))
+    }
+
+    async fn record(&self, settlement: &Settlement, life: &Life<'_>) -> Result<Step> {
         let mut effects = settlement.effects.clone();
         let published = if self.events_apart { std::mem::take(&mut effects.append) } else { Vec::new() };
-        let record = Record { life: life.life.clone(), outcome: settlement.outcome.clone(), effects };
+        let record = Record { life: life.life.into(), outcome: settlement.outcome.clone(), effects };
         let data: Value = serde_json::to_value(&record)
             .map_err(|error| Error::invalid("settlement", error.to_string(), "a settlement that serializes to JSON"))?;
         let stream = record_stream(&settlement.claim)?;
@@ -174,7 +187,7 @@ impl SplitJobStore {
         match self.events.append(&batch).await {
             Ok(_) => self.adopt(&settlement.claim, record).await.map(Step::Queue),
             Err(Error::VersionConflict { stream: conflict, .. }) if *conflict == *stream.as_str() => {
-                match self.read(&settlement.claim, &life.life).await? {
+                match self.read(&settlement.claim, life.life).await? {
                     (_, Some(record)) => self.adopt(&settlement.claim, record).await.map(Step::Queue),
                     // The record of another life: this claim is of a life that is over.
                     (_, None) => Ok(Step::Answered(Verdict::LostClaim)),
@@ -184,6 +197,29 @@ impl SplitJobStore {
             Err(error) => Ok(Step::Answered(Verdict::EffectRefused(error))),
         }
     }
+}
+
+/// The queue's token, the version and the life, apart by a character that is in none of the numbers.
+fn wrapped(token: &str, life: &Life<'_>) -> Arc<str> {
+    format!("{}:{}:{}{token}", life.version, life.life.len(), life.life).into()
+}
+
+/// The queue's token, and what was read when the job was claimed.
+fn unwrapped(token: &str) -> Option<(Arc<str>, Life<'_>)> {
+    let (version, rest) = token.split_once(':')?;
+    let (length, rest) = rest.split_once(':')?;
+    let (life, token) = rest.split_at_checked(length.parse().ok()?)?;
+    Some((token.into(), Life { life, version: version.parse().ok()? }))
+}
+
+fn is_lost((_, signal): &(ClaimRef, Signal)) -> bool {
+    *signal == Signal::Lost
+}
+
+/// Claims as the queue knows them; those of another store are left out.
+fn unwrapped_all<'a>(claims: impl Iterator<Item = &'a ClaimRef>) -> Vec<ClaimRef> {
+    let unwrap = |claim: &ClaimRef| unwrapped(&claim.token).map(|(token, _)| ClaimRef { token, ..claim.clone() });
+    claims.filter_map(unwrap).collect()
 }
 
 fn record_stream(claim: &ClaimRef) -> Result<StreamName> {
@@ -204,6 +240,18 @@ impl Store for SplitJobStore {
         self.jobs.capabilities()
     }
 
+    async fn sweep(&self) -> Result<u64> {
+        let mut rows = self.jobs.sweep().await?;
+        if self.events_apart {
+            rows += self.events.sweep().await?;
+        }
+        let also_events = self.events_apart && self.state.realm() == self.events.realm();
+        if self.state_apart && !also_events {
+            rows += self.state.sweep().await?;
+        }
+        Ok(rows)
+    }
+
     async fn close(&self) -> Result<()> {
         self.jobs.close().await
     }
@@ -219,8 +267,7 @@ impl JobStore for SplitJobStore {
         let mut fresh = Vec::new();
         for job in self.jobs.claim(wants).await? {
             match self.replay(&job).await {
-                Ok(true) => {}
-                Ok(false) => fresh.push(job),
+                Ok(handed_on) => fresh.extend(handed_on),
                 Err(error) => {
                     // Without its record it must not run: it goes back, and is tried again.
                     tracing::warn!(job = %job.claim, %error, "failed to look for its settlement record");
@@ -248,25 +295,30 @@ impl JobStore for SplitJobStore {
         for (place, answer) in places.into_iter().zip(answers) {
             verdicts[place] = Some(answer);
         }
-        let verdicts: Vec<Verdict> =
-            verdicts.into_iter().map(|verdict| verdict.unwrap_or(Verdict::LostClaim)).collect();
-        let ended = batch.iter().zip(&verdicts).filter(|(_, verdict)| !matches!(verdict, Verdict::EffectRefused(_)));
-        self.forget(ended.map(|(settlement, _)| &settlement.claim));
-        Ok(verdicts)
+        Ok(verdicts.into_iter().map(|verdict| verdict.unwrap_or(Verdict::LostClaim)).collect())
     }
 
     async fn beat(&self, held: &[ClaimRef]) -> Result<Vec<(ClaimRef, Signal)>> {
-        self.jobs.beat(held).await
+        let signals = self.jobs.beat(&unwrapped_all(held.iter())).await?;
+        let told: HashMap<&str, Signal> = signals.iter().map(|(claim, signal)| (&*claim.token, *signal)).collect();
+        let answer = |claim: &ClaimRef| match unwrapped(&claim.token) {
+            Some((token, _)) => told.get(&*token).copied(),
+            None => Some(Signal::Lost),
+        };
+        Ok(held.iter().filter_map(|claim| answer(claim).map(|signal| (claim.clone(), signal))).collect())
     }
 
     async fn progress(&self, notes: &[Progress]) -> Result<()> {
-        self.jobs.progress(notes).await
+        let unwrap = |note: &Progress| {
+            let (token, _) = unwrapped(&note.claim.token)?;
+            Some(Progress { claim: ClaimRef { token, ..note.claim.clone() }, value: note.value.clone() })
+        };
+        let notes: Vec<Progress> = notes.iter().filter_map(unwrap).collect();
+        self.jobs.progress(&notes).await
     }
 
     async fn release(&self, held: &[ClaimRef]) -> Result<()> {
-        self.jobs.release(held).await?;
-        self.forget(held.iter());
-        Ok(())
+        self.jobs.release(&unwrapped_all(held.iter())).await
     }
 
     async fn rescue(&self) -> Result<u64> {
@@ -279,10 +331,6 @@ impl JobStore for SplitJobStore {
 
     async fn fire_schedules(&self) -> Result<Option<Timestamp>> {
         self.jobs.fire_schedules().await
-    }
-
-    async fn sweep(&self) -> Result<u64> {
-        self.jobs.sweep().await
     }
 
     async fn wait(&self, queues: &[QueueName]) -> Wake {

@@ -78,7 +78,10 @@ pub trait Store: Send + Sync + 'static {
     fn realm(&self) -> &Realm;
     /// What it can do.
     fn capabilities(&self) -> Capabilities;
-    /// Ends its tasks and connections. Calls after it answer [`Error::Closed`](crate::Error::Closed); closing again
+    /// Removes what is past its time: finished jobs past their [`Removal`](crate::Removal), expired state, old keys.
+    /// Answers how many rows.
+    async fn sweep(&self) -> Result<u64>;
+    /// Ends its tasks, connections, subscriptions and watches. Calls after it answer [`Error::Closed`](crate::Error::Closed); closing again
     /// is fine. What was acknowledged is durable.
     async fn close(&self) -> Result<()>;
 }
@@ -153,7 +156,8 @@ pub trait JobStore: Store {
     async fn beat(&self, held: &[ClaimRef]) -> Result<Vec<(ClaimRef, Signal)>>;
     /// Notes the progress of running jobs; that of a lost claim is dropped.
     async fn progress(&self, notes: &[Progress]) -> Result<()>;
-    /// Gives claims back: waiting again, no attempt burned. Claims that no longer hold are skipped.
+    /// Gives claims back: ready anew, no attempt burned; cancelled where that was asked for. Claims that no longer hold
+    /// are skipped.
     async fn release(&self, held: &[ClaimRef]) -> Result<()>;
     /// Expired claims back to waiting, their attempt burned; failed when attempts are used up, cancelled where that
     /// was asked for. Answers how many.
@@ -162,9 +166,6 @@ pub trait JobStore: Store {
     async fn promote_due(&self) -> Result<Option<Timestamp>>;
     /// Schedules that are due enqueue their job, once per tick among all processes; answers when the next is due.
     async fn fire_schedules(&self) -> Result<Option<Timestamp>>;
-    /// Removes finished jobs past their [`Removal`](crate::Removal), and expired state and keys. Answers how many
-    /// rows.
-    async fn sweep(&self) -> Result<u64>;
     /// Returns when there may be work for these queues, or never: a hint, may be lost, doubled, early. Registers at
     /// its first poll, so: poll it once, look, then await it.
     async fn wait(&self, queues: &[QueueName]) -> Wake;

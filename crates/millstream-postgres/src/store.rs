@@ -171,6 +171,10 @@ impl Store for PostgresStore {
         Capabilities::ALL
     }
 
+    async fn sweep(&self) -> Result<u64> {
+        crate::queue::sweep::sweep(self.shared()).await
+    }
+
     async fn close(&self) -> Result<()> {
         let shared = self.shared();
         shared.closing.cancel();

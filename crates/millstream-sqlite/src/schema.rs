@@ -27,6 +27,11 @@ const STATEMENTS_CACHED: usize = 128;
 /// bound, because each copy costs two fsyncs.
 const CHECKPOINT_PAGES: u32 = 4_000;
 
+/// How long opening waits for other processes: as long as a write does.
+const OPEN_PATIENCE: Duration = Duration::from_secs(10);
+/// Between two tries of it.
+const OPEN_PAUSE: Duration = Duration::from_millis(5);
+
 struct Migration {
     version: u32,
     name: &'static str,
@@ -119,9 +124,8 @@ pub(crate) fn open_file(path: &Path) -> Result<Connection> {
     }
     // Asked before anything is changed: WAL is a property of the file, and this one may be somebody else's.
     found(&conn, path)?;
-    let mode: String = conn
-        .pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0))
-        .map_err(|error| told(path, error.into()))?;
+    let switch = || Ok(conn.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get::<_, String>(0))?);
+    let mode = patiently(switch).map_err(|fault| told(path, fault))?;
     if !mode.eq_ignore_ascii_case("wal") {
         let path = path.display();
         return Err(Error::Config(format!(
@@ -144,7 +148,7 @@ pub(crate) fn migrate(conn: &Connection, path: &Path, store: &str) -> Result<()>
         return Ok(());
     }
     let migrate = || -> Result<(), Fault> {
-        conn.execute_batch("BEGIN IMMEDIATE")?;
+        patiently(|| Ok(conn.execute_batch("BEGIN IMMEDIATE")?))?;
         // Again, under the lock: another process may have been faster.
         let from = found(conn, path)?;
         for migration in pending(from) {
@@ -171,12 +175,16 @@ pub(crate) fn migrate(conn: &Connection, path: &Path, store: &str) -> Result<()>
 /// The file's version; `None` for a new file.
 fn found(conn: &Connection, path: &Path) -> Result<Option<u32>> {
     let ask = || -> Result<(i64, i64, i64), Fault> {
-        let application: i64 = conn.pragma_query_value(None, "application_id", |row| row.get(0))?;
-        let version: i64 = conn.pragma_query_value(None, "user_version", |row| row.get(0))?;
-        let tables = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
-        Ok((application, version, tables))
+        // One snapshot: between two statements, another process may create the schema. A savepoint, because the
+        // migration asks inside its transaction.
+        conn.execute_batch("SAVEPOINT look")?;
+        let tables = conn.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0));
+        let application = conn.pragma_query_value(None, "application_id", |row| row.get(0));
+        let version = conn.pragma_query_value(None, "user_version", |row| row.get(0));
+        conn.execute_batch("RELEASE look")?;
+        Ok((application?, version?, tables?))
     };
-    match ask().map_err(|fault| told(path, fault))? {
+    match patiently(ask).map_err(|fault| told(path, fault))? {
         (0, 0, 0) => Ok(None),
         (APPLICATION_ID, version, _) => match u32::try_from(version) {
             Ok(version) if version <= supported() => Ok(Some(version)),
@@ -195,6 +203,18 @@ fn newer(version: i64) -> Error {
         found: version.to_string(),
         expected: format!("{} or older", supported()),
         hint: "a newer millstream wrote this file: upgrade this program".into(),
+    }
+}
+
+/// Tries again while another process is in the way. SQLite waits by itself for most locks, but not where two processes
+/// switch a new file to its write-ahead log at once.
+fn patiently<T>(mut attempt: impl FnMut() -> Result<T, Fault>) -> Result<T, Fault> {
+    let clock = SystemClock::new();
+    loop {
+        match attempt() {
+            Err(fault) if fault.is_busy() && clock.monotonic() < OPEN_PATIENCE => std::thread::park_timeout(OPEN_PAUSE),
+            done => return done,
+        }
     }
 }
 
@@ -256,6 +276,13 @@ fn wait_for_lock(tries: i32) -> bool {
     let millis = u64::try_from(tries).unwrap_or(0).clamp(1, 10);
     std::thread::park_timeout(Duration::from_millis(millis));
     tries < 100
+}
+
+/// Tries of a beat: half a millisecond apart, a second in all. A process that writes without pause leaves the lock free
+/// for a fraction of a millisecond at a time, and who polls more often finds it sooner.
+pub(crate) fn wait_for_lock_hurried(tries: i32) -> bool {
+    std::thread::park_timeout(Duration::from_micros(500));
+    tries < 2_000
 }
 
 /// Names the file in what went wrong with it.

@@ -184,8 +184,9 @@ fn writer_thread(
 
 /// A renewal that a power cut undoes is worth nothing: its holder was cut off with it. So beats need no fsync.
 fn heart_connection(path: &Path) -> Result<Connection> {
-    let conn = schema::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+    let mut conn = schema::connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let set = conn.pragma_update(None, "synchronous", "NORMAL");
+    let set = set.and_then(|()| conn.busy_handler(Some(schema::wait_for_lock_hurried)));
     set.map_err(|error| Error::unavailable(KIND, "open a connection for beats", error))?;
     Ok(conn)
 }
@@ -219,6 +220,10 @@ impl Store for SqliteStore {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities::ALL
+    }
+
+    async fn sweep(&self) -> Result<u64> {
+        crate::queue::sweep::sweep(self).await
     }
 
     async fn close(&self) -> Result<()> {

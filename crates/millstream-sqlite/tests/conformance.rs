@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 struct File;
 struct Memory;
+struct Split;
 
 /// A file of its own in a directory of its own, gone with it.
 struct FileBackend {
@@ -27,6 +28,7 @@ struct FileBackend {
     _directory: TempDir,
 }
 
+/// Stores that end with their handles.
 struct MemoryBackend(Stores);
 
 #[async_trait]
@@ -110,6 +112,27 @@ impl Backend for MemoryBackend {
     }
 }
 
+/// Jobs in one store, events and state in another: what no commit reaches together, the split store joins.
+#[async_trait]
+impl Harness for Split {
+    fn name(&self) -> &str {
+        "sqlite-split"
+    }
+
+    fn one_realm(&self) -> bool {
+        false
+    }
+
+    fn durable(&self) -> bool {
+        false
+    }
+
+    async fn open(&self, options: StoreOptions) -> Result<Box<dyn Backend>> {
+        let (queue, apart) = (SqliteStore::memory(options.clone())?, SqliteStore::memory(options)?);
+        Ok(Box::new(MemoryBackend(Stores { queue, events: apart.clone(), state: apart })))
+    }
+}
+
 fn main() -> ExitCode {
-    conformance::run([Arc::new(File) as Arc<dyn Harness>, Arc::new(Memory)])
+    conformance::run([Arc::new(File) as Arc<dyn Harness>, Arc::new(Memory), Arc::new(Split)])
 }

@@ -2,14 +2,15 @@
 
 mod world;
 
-use std::{fs, path::Path};
+use std::{collections::HashSet, fs, path::Path, sync::Arc};
 
 use millstream_core::{
-    Append, Error, EventStore, NewEvent, QueueProvider, StateOp, StateStore, Store, StoreOptions, StreamName,
+    Append, Error, EventStore, NewEvent, QueueProvider, Realm, StateOp, StateStore, Store, StoreOptions, StreamName,
 };
 use millstream_sqlite::{SqliteStore, schema};
 use rusqlite::Connection;
 use serde_json::json;
+use tokio::task::JoinSet;
 use world::*;
 
 async fn refused(path: impl AsRef<Path>) -> Error {
@@ -70,14 +71,32 @@ fn the_schema_is_looked_at_and_brought_up() {
     assert_eq!(schema::up(world.path()).unwrap(), up, "again is fine");
 }
 
-#[tokio::test]
+/// Whoever looks while another creates the schema sees all of it or nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn many_may_open_a_new_file_at_once() {
-    let world = World::new();
-    let (a, b, c, d) = tokio::join!(world.open(), world.open(), world.open(), world.open());
-    for store in [&b, &c, &d] {
-        assert_eq!(store.realm(), a.realm());
+    for _ in 0..10 {
+        let world = Arc::new(World::new());
+        let mut opens = JoinSet::new();
+        for n in 0..8 {
+            let world = world.clone();
+            opens.spawn(async move {
+                let store = world.open().await;
+                store.enqueue(&[named("mail", &n.to_string())]).await.unwrap();
+                store.realm().clone()
+            });
+        }
+        let realms: HashSet<Realm> = opens.join_all().await.into_iter().collect();
+        assert_eq!(realms.len(), 1);
+        assert_eq!(world.open().await.counts(&queue("mail")).await.unwrap().waiting, 8);
     }
-    assert_ne!(world.memory().realm(), world.memory().realm());
+}
+
+#[tokio::test]
+async fn stores_that_share_no_commit_share_no_realm() {
+    let (world, other) = (World::new(), World::new());
+    let realms =
+        [world.memory(), world.memory(), world.open().await, other.open().await].map(|store| store.realm().clone());
+    assert_eq!(realms.iter().collect::<HashSet<_>>().len(), 4, "{realms:?}");
 }
 
 #[tokio::test]

@@ -39,6 +39,8 @@ pub(super) enum Need {
     Signals,
     /// Data that outlives its handles.
     Reopen,
+    /// One commit that reaches queue, events and state.
+    OneRealm,
 }
 
 /// The future of a running case.

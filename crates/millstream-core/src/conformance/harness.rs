@@ -15,6 +15,11 @@ pub trait Harness: Send + Sync + 'static {
     fn durable(&self) -> bool {
         true
     }
+    /// Whether queue, events and state share commits. Where they do not, the cases of what only one commit can do are
+    /// skipped.
+    fn one_realm(&self) -> bool {
+        true
+    }
     /// A fresh, empty store that no other trial sees. A store without a clock of its own uses that of `options`.
     async fn open(&self, options: StoreOptions) -> Result<Box<dyn Backend>>;
 }

@@ -19,6 +19,7 @@ mod case;
 mod cases;
 mod harness;
 mod model;
+mod observed;
 mod trials;
 mod world;
 

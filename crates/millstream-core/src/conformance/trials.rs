@@ -80,12 +80,12 @@ fn twin(harness: &Arc<dyn Harness>, noun: &str, case: &'static Case, fault: Faul
 }
 
 fn skipped(case: &Case, harness: &dyn Harness, signals: Signals) -> Option<&'static str> {
-    let muted = signals == Signals::Muted && case.needs.contains(&Need::Signals);
-    let volatile = !harness.durable() && case.needs.contains(&Need::Reopen);
-    if muted {
-        return Some("about wake-ups, which are muted");
-    }
-    volatile.then_some("nothing of this store outlives its handles")
+    let lacks = |need| match need {
+        Need::Signals => (signals == Signals::Muted).then_some("about wake-ups, which are muted"),
+        Need::Reopen => (!harness.durable()).then_some("nothing of this store outlives its handles"),
+        Need::OneRealm => (!harness.one_realm()).then_some("no commit reaches queue, events and state together"),
+    };
+    case.needs.iter().copied().find_map(lacks)
 }
 
 /// Runs a case in a world of its own, which is finished whatever becomes of the case.

@@ -105,6 +105,11 @@ impl World {
         Ok(self.mode.wrap(Handle::of(self.backend.reopen().await?)?))
     }
 
+    /// The clock of the options, which moves with the store's.
+    pub(super) fn clock(&self) -> ManualClock {
+        self.clock.clone()
+    }
+
     /// Moves the store's time.
     pub(super) async fn advance(&self, by: Duration) -> Checked {
         self.clock.advance(by);
@@ -120,6 +125,13 @@ impl World {
     pub(super) async fn within<T>(&self, what: &str, coming: impl Future<Output = T> + Send) -> Checked<T> {
         let waited = tokio::time::timeout(self.mode.patience, coming).await;
         waited.map_err(|_| Failure::new(format_args!("waited {:?} in vain for {what}", self.mode.patience)))
+    }
+
+    /// Closes every seam of the first handle.
+    pub(super) async fn close(&self) -> Checked {
+        self.queue.close().await?;
+        self.events.close().await?;
+        Ok(self.state.close().await?)
     }
 
     /// Closes the store and leaves nothing behind.
@@ -226,7 +238,10 @@ pub(super) fn ids(claimed: &[Claimed]) -> Vec<&str> {
 impl Handle {
     fn of(stores: Stores) -> Result<Self> {
         match stores.queue.work() {
-            Work::Shared(jobs) => Ok(Self { queue: stores.queue, jobs, events: stores.events, state: stores.state }),
+            Work::Shared(jobs) => {
+                let jobs = stores.join(jobs);
+                Ok(Self { queue: stores.queue, jobs, events: stores.events, state: stores.state })
+            }
             Work::Own(_) => Err(Error::Unsupported { store: stores.queue.kind(), what: "the shared worker runtime" }),
         }
     }
@@ -353,7 +368,7 @@ impl Handle {
         answers.pop().ok_or_else(|| Failure::new("unreachable"))
     }
 
-    /// Every event of a pattern, page by page.
+    /// Every event of a pattern, page by page, but for the records of split stores.
     pub(super) async fn log(&self, text: &str) -> Checked<Vec<Event>> {
         let mut query = EventQuery { limit: 500, ..EventQuery::of(pattern(text)) };
         let mut all: Vec<Event> = Vec::new();
@@ -362,7 +377,7 @@ impl Handle {
             let Some(last) = page.last() else { return Ok(all) };
             ensure!(query.after < Some(last.id), "a page of the log ends before it begins");
             query.after = Some(last.id);
-            all.extend(page);
+            all.extend(page.into_iter().filter(|event| !event.stream.as_str().starts_with("nq:settle:")));
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Notify, mpsc},
+    sync::{Notify, mpsc, watch},
     task::JoinSet,
 };
 use tokio_util::sync::CancellationToken;
@@ -121,22 +121,25 @@ pub(crate) struct Engine {
 type Waiting = Pin<Box<dyn Future<Output = Wake> + Send>>;
 
 impl Engine {
-    /// Takes and runs jobs until told to stop; then gives the running ones `grace` to end.
-    pub(crate) async fn run(self, grace: tokio::sync::watch::Receiver<Duration>) {
+    /// Takes and runs jobs until told to stop; then gives the running ones `grace` to end, which may be shortened
+    /// meanwhile.
+    pub(crate) async fn run(self, mut grace: watch::Receiver<Duration>) {
         let mut running = JoinSet::new();
         self.take_until_stopped(&mut running).await;
         self.held.fire_all(CancelReason::Stopping);
-        let grace = *grace.borrow();
-        let mut out_of_grace = self.clock.sleep(grace);
+        let stopped_at = self.clock.monotonic();
         while !running.is_empty() {
+            let allowed = *grace.borrow_and_update();
+            let passed = self.clock.monotonic().saturating_sub(stopped_at);
             tokio::select! {
                 biased;
                 ended = running.join_next() => { if let Some(ended) = ended { self.note_end(ended); } }
-                () = &mut out_of_grace => break,
+                Ok(()) = grace.changed() => {}
+                () = self.clock.sleep(allowed.saturating_sub(passed)) => break,
             }
         }
         if !running.is_empty() {
-            tracing::warn!(jobs = running.len(), "jobs outlasted the grace of {grace:?}; they go back to their queues");
+            tracing::warn!(jobs = running.len(), "jobs outlasted the grace; they go back to their queues");
         }
         // Not awaited: a handler that blocks its thread cannot be aborted, and its claim is given back all the same.
         running.abort_all();

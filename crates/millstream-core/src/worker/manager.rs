@@ -53,6 +53,8 @@ struct Shared {
     lanes: Arc<Lanes>,
     progress: Arc<ProgressBoard>,
     phase: Mutex<Phase>,
+    /// The shortest grace that a stop was asked for.
+    grace: watch::Sender<Duration>,
     /// One `close_all` at a time; a second caller waits for the first.
     closing: tokio::sync::Mutex<()>,
 }
@@ -70,7 +72,6 @@ struct Running {
     held: Arc<Held>,
     heart: Arc<Mutex<Heart>>,
     stop: CancellationToken,
-    grace: watch::Sender<Duration>,
     engine: JoinSet<()>,
     last: CancellationToken,
     settler: JoinSet<()>,
@@ -98,6 +99,7 @@ impl WorkerManager {
             lanes: Arc::default(),
             progress: Arc::default(),
             phase: Mutex::new(Phase::New),
+            grace: watch::Sender::new(Duration::MAX),
             closing: tokio::sync::Mutex::default(),
         };
         Self { shared: Arc::new(shared) }
@@ -196,7 +198,6 @@ impl WorkerManager {
         let heart = Arc::new(Mutex::new(Heart::start(jobs.clone(), held.clone(), options.clock.clone())?));
         let (finished, received) = mpsc::channel(BACKLOG);
         let (stop, keeper_look) = (CancellationToken::new(), Arc::new(Notify::new()));
-        let grace = watch::Sender::new(options.grace);
         let engine = Engine {
             jobs: jobs.clone(),
             lanes: self.shared.lanes.clone(),
@@ -221,8 +222,7 @@ impl WorkerManager {
             held,
             heart,
             stop,
-            engine: owned(engine.run(grace.subscribe())),
-            grace,
+            engine: owned(engine.run(self.shared.grace.subscribe())),
             last,
             settler: owned(settler.run()),
             keeper: owned(keeper.run()),
@@ -285,17 +285,23 @@ impl WorkerManager {
         self.close_all_within(self.shared.options.grace).await
     }
 
-    /// As [`close_all`](Self::close_all), with this grace; zero is a hard stop.
+    /// As [`close_all`](Self::close_all), with this grace; zero is a hard stop. While a stop is under way, a call with
+    /// a shorter grace shortens it, counted from the stop's beginning.
     ///
     /// # Errors
     ///
     /// As `close_all`.
     pub async fn close_all_within(&self, grace: Duration) -> Result<()> {
+        self.shared.grace.send_if_modified(|shortest| {
+            let shorter = grace < *shortest;
+            *shortest = grace.min(*shortest);
+            shorter
+        });
         let _one = self.shared.closing.lock().await;
         let phase = std::mem::replace(&mut *self.phase(), Phase::Closed);
         match phase {
             Phase::New | Phase::Closed => Ok(()),
-            Phase::Running(running) => running.close(grace).await,
+            Phase::Running(running) => running.close().await,
             Phase::OwnLoops(consumers) => {
                 let mut answer = Ok(());
                 for (_, consumer) in consumers {
@@ -325,8 +331,7 @@ fn owned(task: impl Future<Output = ()> + Send + 'static) -> JoinSet<()> {
 }
 
 impl Running {
-    async fn close(mut self, grace: Duration) -> Result<()> {
-        self.grace.send_replace(grace);
+    async fn close(mut self) -> Result<()> {
         self.stop.cancel();
         self.engine.join_next().await;
         self.last.cancel();

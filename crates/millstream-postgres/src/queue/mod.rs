@@ -13,7 +13,7 @@ mod release;
 mod rescue;
 mod schedules;
 mod settle;
-mod sweep;
+pub(crate) mod sweep;
 pub(crate) mod watch;
 
 use std::{sync::Arc, time::Duration};
@@ -134,10 +134,6 @@ impl JobStore for PostgresStore {
 
     async fn fire_schedules(&self) -> Result<Option<Timestamp>> {
         schedules::fire(self.shared()).await
-    }
-
-    async fn sweep(&self) -> Result<u64> {
-        sweep::sweep(self.shared()).await
     }
 
     async fn wait(&self, queues: &[QueueName]) -> Wake {

@@ -1,8 +1,9 @@
 //! Writing events at the next positions.
 
-use millstream_core::{Append, Appended, Error, NewEvent, QueueEvent, Result, StreamName, payload};
+use millstream_core::{
+    Append, Appended, Error, NewEvent, QueueEvent, Result, job_event as job_event_of, payload, queue_stream,
+};
 use rusqlite::{Connection, params};
-use serde_json::json;
 
 use crate::{
     fault::Fault,
@@ -89,18 +90,12 @@ fn insert(tx: &mut Tx<'_>, stream: &str, version: u64, event: &NewEvent) -> Resu
 
 /// Writes a queue event into the log, as `job.<word>` in `nq:queue:<queue>`.
 pub(crate) fn job_event(tx: &mut Tx<'_>, event: &QueueEvent) -> Result<(), Fault> {
-    let Ok(stream) = StreamName::new(format!("nq:queue:{}", event.queue)) else {
-        tracing::warn!(queue = %event.queue, "the queue's name is too long for a stream: its job events are not logged");
-        return Ok(());
-    };
-    let QueueEvent { queue, job, name, attempt, at, data, .. } = event;
-    let about = |data| json!({ "queue": queue, "job": job, "name": name, "attempt": attempt, "at": at, "data": data });
-    let mut data = about(data.clone());
-    if payload::text("event data", &data).is_err() {
+    let stream = queue_stream(&event.queue)?;
+    let mut logged = job_event_of(event);
+    if payload::text("event data", &logged.data).is_err() {
         // An output that just fits does not fit with more around it; the job itself still has it.
-        data = about(Some("too large for the log".into()));
+        logged = job_event_of(&QueueEvent { data: Some("too large for the log".into()), ..event.clone() });
     }
-    let logged = NewEvent::new(format!("job.{}", event.kind.as_str()), data);
     let version = version(tx.conn, stream.as_str())?;
     insert_all(tx, stream.as_str(), version, std::slice::from_ref(&logged))?;
     Ok(())

@@ -107,19 +107,7 @@ pub(crate) enum End {
 impl Live {
     /// Waiting again, from the back of its priority.
     pub(crate) fn wait(&self, tx: &mut Tx<'_>, attempt: u32, error: Option<&str>) -> Result<JobState, Fault> {
-        let seq = tx.next_seq()?;
-        self.wait_at(tx, seq, attempt, error)
-    }
-
-    /// Waiting again, with this place in the order.
-    pub(crate) fn wait_at(
-        &self,
-        tx: &mut Tx<'_>,
-        seq: i64,
-        attempt: u32,
-        error: Option<&str>,
-    ) -> Result<JobState, Fault> {
-        let state = JobState::Waiting;
+        let (seq, state) = (tx.next_seq()?, JobState::Waiting);
         // A due job keeps the time it was due at.
         let run_at =
             if self.state == JobState::Delayed { self.run_at.min(rows::micros(tx.now)) } else { rows::micros(tx.now) };

@@ -12,7 +12,7 @@ mod release;
 mod rescue;
 mod schedules;
 mod settle;
-mod sweep;
+pub(crate) mod sweep;
 mod watch;
 
 use std::{sync::Arc, time::Duration};
@@ -133,10 +133,6 @@ impl JobStore for SqliteStore {
 
     async fn fire_schedules(&self) -> Result<Option<Timestamp>> {
         schedules::fire(self).await
-    }
-
-    async fn sweep(&self) -> Result<u64> {
-        sweep::sweep(self).await
     }
 
     async fn wait(&self, queues: &[QueueName]) -> Wake {

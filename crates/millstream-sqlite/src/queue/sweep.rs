@@ -1,8 +1,6 @@
 //! Removing what nobody keeps any more: finished jobs, expired state, old idempotency keys.
 
-use std::time::Duration;
-
-use millstream_core::{JobState, Result};
+use millstream_core::{JobState, Result, limits::KEY_KEPT};
 use rusqlite::{Row, params};
 
 use crate::{
@@ -15,9 +13,6 @@ use crate::{
 
 /// Rows per transaction: sweeping must not hold the writer for long.
 const BATCH: usize = 1_000;
-/// How long an idempotency key of an append makes repeats harmless: longer than any job of a flow that could repeat
-/// it is expected to lie around, and short enough that the table stays small.
-const KEY_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// Removes it all, a batch at a time; answers how many rows.
 pub(crate) async fn sweep(store: &SqliteStore) -> Result<u64> {

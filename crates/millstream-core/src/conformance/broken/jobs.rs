@@ -291,21 +291,6 @@ impl JobStore for Broken {
         Ok(next)
     }
 
-    async fn sweep(&self) -> Result<u64> {
-        if self.has(Fault::NeverSweeps) {
-            return Ok(0);
-        }
-        if self.has(Fault::SweepsAll) {
-            for info in self.inner.queue.queues().await? {
-                let page = self.inner.queue.jobs(&crate::JobsQuery::of(info.name)).await?;
-                for job in page.items.iter().filter(|job| job.state.is_finished()) {
-                    self.inner.queue.remove(&job.queue, &job.id).await?;
-                }
-            }
-        }
-        self.inner.jobs.sweep().await
-    }
-
     async fn wait(&self, queues: &[crate::QueueName]) -> Wake {
         if self.has(Fault::LostWakeUp) {
             std::future::pending::<()>().await;

@@ -24,7 +24,7 @@ cases! {
     async fn a_closed_store_says_so(world: &World) -> Checked {
         world.add(job().id(id("1"))).await?;
         let claim = world.take().await?.claim;
-        world.queue.close().await?;
+        world.close().await?;
         closed("enqueue", world.queue.enqueue(&[job()]).await)?;
         closed("job", world.queue.job(&q(), &id("1")).await)?;
         closed("jobs", world.queue.jobs(&JobsQuery::of(q())).await)?;
@@ -52,7 +52,7 @@ cases! {
         let mut watch = world.queue.watch(&q()).await?;
         world.append("s", "e").await?;
         next(world, &mut log, "an event").await??;
-        world.queue.close().await?;
+        world.close().await?;
         let end = std::future::poll_fn(|cx| log.as_mut().poll_next(cx));
         match world.within("the end of a subscription", end).await? {
             None | Some(Err(Error::Closed { .. })) => {}

@@ -205,6 +205,7 @@ cases! {
 
     /// Where every job event is wanted, the log tells the whole life of a job.
     #[breaks_on(SkippedEvent)]
+    #[needs(OneRealm)]
     async fn the_log_tells_the_life_of_a_job(world: &World) -> Checked {
         let world = world.another(|options| options.job_events = JobEvents::All).await?;
         world.add(job().id(id("1"))).await?;
@@ -224,6 +225,7 @@ cases! {
 
     /// Where only failures are wanted, the log tells of those only; by default, of none.
     #[breaks_on(LostSettle)]
+    #[needs(OneRealm)]
     async fn the_log_tells_failures_only_where_asked(world: &World) -> Checked {
         let failures = world.another(|options| options.job_events = JobEvents::Failures).await?;
         for world in [world, &*failures] {

@@ -22,4 +22,5 @@ nouns! {
     pause counts pages schedules watch wait
     effects append query pattern subscribe state
     capabilities close restart
+    worker
 }

@@ -1,0 +1,157 @@
+//! `millstream work`.
+
+mod child;
+mod exec;
+
+use std::{sync::Arc, time::Duration};
+
+use clap::Args;
+use millstream::{
+    Clock, JobName, QueueName, QueueWorkerOptions, SystemClock, WorkerManager, WorkerOptions, limits::CONCURRENCY_MAX,
+};
+
+use crate::{
+    args::duration,
+    cli::Globals,
+    failure::Failure,
+    output::Output,
+    session::{Interrupts, Session},
+};
+use exec::Exec;
+
+/// How often the command looks whether its workers are done.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// Run a command for each job of a queue.
+///
+/// The command runs in `sh -c` with the job's data as JSON on its stdin; what it prints on stdout is the job's output
+/// (JSON, or else text). It finds MILLSTREAM_JOB_ID, MILLSTREAM_QUEUE, MILLSTREAM_JOB_NAME, MILLSTREAM_ATTEMPT and
+/// MILLSTREAM_ATTEMPTS in its environment.
+///
+/// Its exit code says how the attempt ended: 0 done, 65 failed for good, 75 again later without burning an attempt (see
+/// --snooze), anything else failed: again after the job's backoff. The end of its stderr is kept with the error. It is
+/// killed, with all that it started, when its job is cancelled or times out, and when its claim is lost.
+///
+/// Ctrl-C (or SIGTERM) takes no more jobs and lets running ones end within --grace; what is left then, or at a second
+/// Ctrl-C, goes back to its queue without burning an attempt.
+#[derive(Debug, Args)]
+pub(crate) struct Work {
+    /// The queue; may be given several times.
+    #[arg(long = "queue", value_name = "QUEUE", required = true)]
+    queues: Vec<QueueName>,
+    /// Only for jobs of this name; may be given several times. Jobs of other names fail: a worker takes whatever
+    /// its queue holds.
+    #[arg(long = "name", value_name = "NAME")]
+    names: Vec<JobName>,
+    /// The command.
+    #[arg(long, value_name = "COMMAND")]
+    exec: String,
+    /// How many jobs of each queue run at once.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(CONCURRENCY_MAX)))]
+    concurrency: Option<u32>,
+    /// Stop when no job of the queues is unfinished.
+    #[arg(long)]
+    drain: bool,
+    /// How long running jobs may take to end when the worker stops.
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    grace: Option<Duration>,
+    /// How long a job waits whose command exits with 75.
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
+    snooze: Duration,
+}
+
+impl Work {
+    pub(crate) async fn run(&self, globals: &Globals, output: &Output) -> Result<(), Failure> {
+        let session = Session::open(globals, output).await?;
+        let done = self.work(&session).await;
+        session.close(done).await
+    }
+
+    async fn work(&self, session: &Session) -> Result<(), Failure> {
+        let mut interrupts = Interrupts::listen()?;
+        let options = session.config.worker_options();
+        let grace = self.grace.unwrap_or(options.grace);
+        let clock = options.clock.clone();
+        let workers = self.workers(session, options)?;
+        workers.start().await?;
+        let names: Vec<String> = self.queues.iter().map(|queue| format!("`{queue}`")).collect();
+        session.output.talk(format_args!("working {}; Ctrl-C stops", names.join(", ")));
+        let ended = tokio::select! {
+            ended = self.drained(session) => ended,
+            () = interrupts.next() => Ok(()),
+        };
+        stop(&workers, grace, &*clock, &mut interrupts, &session.output).await?;
+        ended
+    }
+
+    fn workers(&self, session: &Session, options: WorkerOptions) -> Result<WorkerManager, Failure> {
+        let workers = WorkerManager::new(session.stores.clone(), options);
+        let exec = Arc::new(Exec { command: self.exec.clone(), snooze: self.snooze, output: session.output });
+        for queue in &self.queues {
+            if self.names.is_empty() {
+                workers.register_default(queue, exec.clone())?;
+            }
+            for name in &self.names {
+                workers.register_handler(queue, name, exec.clone())?;
+            }
+        }
+        session.config.configure(&workers)?;
+        for queue in &self.queues {
+            // Whoever types the command wants it to run now, whatever `autorun` says.
+            let own = QueueWorkerOptions { concurrency: self.concurrency, autorun: Some(true) };
+            workers.configure(queue, own)?;
+        }
+        Ok(workers)
+    }
+
+    /// Ends when no job is unfinished; never, unless that was asked for.
+    async fn drained(&self, session: &Session) -> Result<(), Failure> {
+        if !self.drain {
+            return std::future::pending().await;
+        }
+        let clock = SystemClock::new();
+        loop {
+            let mut unfinished = 0;
+            for queue in &self.queues {
+                unfinished += session.stores.queue.counts(queue).await?.unfinished();
+            }
+            if unfinished == 0 {
+                return Ok(());
+            }
+            clock.sleep(LOOK_AGAIN).await;
+        }
+    }
+}
+
+/// Takes no more jobs, and waits for running ones: for `grace`, or until it is interrupted again.
+async fn stop(
+    workers: &WorkerManager,
+    grace: Duration,
+    clock: &dyn Clock,
+    interrupts: &mut Interrupts,
+    output: &Output,
+) -> Result<(), Failure> {
+    let queues = workers.queues();
+    let lanes: Vec<_> = queues.iter().filter_map(|queue| workers.get_worker(queue)).collect();
+    lanes.iter().for_each(millstream::Worker::pause);
+    let running = || lanes.iter().map(millstream::Worker::running).sum::<u32>();
+    if running() > 0 {
+        output.talk(format_args!("stopping: {} jobs may take {grace:?} to end; Ctrl-C stops now", running()));
+    }
+    let ended = async {
+        while running() > 0 {
+            clock.sleep(LOOK_AGAIN).await;
+        }
+    };
+    tokio::select! {
+        () = ended => {}
+        () = clock.sleep(grace) => {}
+        () = interrupts.next() => {}
+    }
+    let left = running();
+    workers.close_all_within(Duration::ZERO).await?;
+    if left > 0 {
+        output.talk(format_args!("{left} jobs went back to their queues"));
+    }
+    Ok(())
+}

@@ -1,0 +1,175 @@
+//! What the commands print, for people and as JSON.
+
+mod support;
+
+use serde_json::json;
+use support::World;
+
+/// A store with one job in each state that needs no worker, and some events.
+fn filled() -> World {
+    let world = World::new();
+    world.ok(&["enqueue", "mail", "welcome", "--id", "one", "--data", "{\"to\":\"ada\"}"]);
+    world.ok(&["enqueue", "mail", "welcome", "--id", "two", "--delay", "1d", "--priority", "-5", "--attempts", "1"]);
+    world.ok(&["enqueue", "mail", "goodbye", "--id", "three"]);
+    world.ok(&["jobs", "cancel", "mail", "three"]);
+    world.ok(&["events", "append", "orders", "order.paid", "--data", "{\"order\":7}", "--run-id", "r1", "--flow", "f"]);
+    world.ok(&["events", "append", "parcels", "parcel.sent"]);
+    world
+}
+
+/// Each command's output for people and as JSON, one below the other.
+fn shown(world: &World, commands: &[&[&str]]) -> String {
+    let mut text = String::new();
+    for command in commands {
+        for flag in [None, Some("--json")] {
+            let args: Vec<&str> = command.iter().copied().chain(flag).collect();
+            let ran = world.run(&args);
+            let talk: String = ran.stderr.lines().map(|line| format!("! {line}\n")).collect();
+            text.push_str(&format!("$ millstream {}\n{}{talk}", args.join(" "), ran.stdout));
+        }
+    }
+    world.redacted(&text)
+}
+
+#[test]
+fn jobs() {
+    let world = filled();
+    let commands: [&[&str]; 4] = [
+        &["jobs", "list", "mail"],
+        &["jobs", "list", "mail", "--state", "waiting,delayed", "--limit", "1"],
+        &["jobs", "get", "mail", "two"],
+        &["jobs", "list", "nothing"],
+    ];
+    insta::assert_snapshot!("jobs", shown(&world, &commands));
+    let commands: [&[&str]; 4] = [
+        &["jobs", "promote", "mail", "two"],
+        &["jobs", "cancel", "mail", "one", "two"],
+        &["jobs", "retry", "mail", "one"],
+        &["jobs", "remove", "mail", "one", "two"],
+    ];
+    insta::assert_snapshot!("jobs_steered", shown(&world, &commands));
+}
+
+#[test]
+fn queues() {
+    let world = filled();
+    world.ok(&["queues", "pause", "reports"]);
+    let commands: [&[&str]; 3] = [&["queues", "list"], &["queues", "pause", "mail"], &["queues", "resume", "mail"]];
+    insta::assert_snapshot!("queues", shown(&world, &commands));
+    insta::assert_snapshot!("queues_none", shown(&World::new(), &[&["queues", "list"]]));
+}
+
+#[test]
+fn schedules() {
+    let world = World::new();
+    let set: &[&str] =
+        &["schedules", "set", "mail", "nightly", "30 2 * * *", "--time-zone", "Europe/Berlin", "--data", "[1]"];
+    let commands: [&[&str]; 3] = [set, &["schedules", "list"], &["schedules", "list", "other"]];
+    insta::assert_snapshot!("schedules", shown(&world, &commands));
+    world.ok(&["schedules", "remove", "mail", "nightly"]);
+}
+
+#[test]
+fn events() {
+    let world = filled();
+    let commands: [&[&str]; 4] = [
+        &["events", "query"],
+        &["events", "query", "par*", "--limit", "1"],
+        &["events", "tail", "--from", "start", "--limit", "2"],
+        &["events", "append", "orders", "order.sent", "--key", "once"],
+    ];
+    insta::assert_snapshot!("events", shown(&world, &commands));
+}
+
+#[test]
+fn enqueue() {
+    let world = World::new();
+    world.write("three.jsonl", "{\"a\":1}\n2\n\"three\"\n");
+    let commands: [&[&str]; 2] =
+        [&["enqueue", "mail", "--id", "one"], &["enqueue", "mail", "number", "--lines", "three.jsonl"]];
+    insta::assert_snapshot!("enqueue", shown(&world, &commands));
+    let ran = world.run_with_stdin(&["enqueue", "mail", "--id", "stdin", "--data", "-"], "{\"from\": \"stdin\"}");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert_eq!(world.job("mail", "stdin")["data"], json!({ "from": "stdin" }));
+}
+
+#[test]
+fn every_job_option_arrives() {
+    let world = World::new();
+    world.ok(&[
+        "enqueue",
+        "mail",
+        "--id",
+        "one",
+        "--attempts",
+        "7",
+        "--backoff",
+        "exponential:2s..1m:0.5",
+        "--priority",
+        "-3",
+        "--timeout",
+        "5m",
+        "--remove-on-complete",
+        "100",
+        "--remove-on-fail",
+        "1d",
+        "--run-at",
+        "2099-01-01T00:00:00Z",
+    ]);
+    let job = world.job("mail", "one");
+    let expected = json!({
+        "attempts": 7,
+        "backoff": { "type": "exponential", "firstMs": 2000, "capMs": 60_000, "jitter": 0.5 },
+        "priority": -3,
+        "timeoutMs": 300_000,
+        "removeOnComplete": { "count": 100 },
+        "removeOnFail": { "ageMs": 86_400_000 },
+    });
+    assert_eq!(job["settings"], expected);
+    assert_eq!((&job["state"], &job["runAt"]), (&json!("delayed"), &json!("2099-01-01T00:00:00Z")));
+}
+
+#[test]
+fn schema_and_config() {
+    let world = World::new();
+    let commands: [&[&str]; 4] =
+        [&["schema", "status"], &["schema", "up"], &["schema", "status"], &["config", "check"]];
+    // Columns are as wide as this directory's name.
+    let narrow: Vec<String> = shown(&world, &commands).lines().map(single_spaced).collect();
+    insta::assert_snapshot!("schema_and_config", narrow.join("\n"));
+    let sql = World::new().ok(&["schema", "up", "--dry-run"]);
+    assert!(sql.contains("CREATE TABLE"), "{sql}");
+    insta::assert_snapshot!("config_keys", world.ok(&["config", "keys"]));
+}
+
+fn single_spaced(line: &str) -> String {
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// `head` ends early; a closed pipe is no failure.
+#[test]
+fn a_closed_pipe_is_no_failure() {
+    let world = filled();
+    let mut command = world.command(&["events", "tail", "--from", "start"]);
+    let mut child =
+        command.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("runs");
+    drop(child.stdout.take());
+    let ran = child.wait_with_output().expect("ends");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+}
+
+#[test]
+fn watch_shows_what_happens() {
+    let world = World::new();
+    let mut watch = world.command(&["watch", "mail", "--limit", "1", "--json"]);
+    let child = watch.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("runs");
+    let mut child = child;
+    let mut stderr = std::io::BufReader::new(child.stderr.take().expect("a pipe"));
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut stderr, &mut line).expect("reads");
+    assert!(line.contains("watching queue `mail`"), "{line}");
+    world.ok(&["enqueue", "mail", "--id", "one"]);
+    let ran = child.wait_with_output().expect("ends");
+    let event: serde_json::Value = serde_json::from_slice(&ran.stdout).expect("a line of JSON");
+    assert_eq!((&event["kind"], &event["job"]), (&json!("waiting"), &json!("one")));
+}

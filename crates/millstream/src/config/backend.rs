@@ -1,0 +1,222 @@
+//! Which store holds jobs, events and state.
+
+use std::path::{Path, PathBuf};
+
+use super::{
+    key::one_of,
+    merged::{Entry, Merged},
+    path::KeyPath,
+    problem::{Origin, Problem, shown, without_password},
+    sources::Sources,
+};
+
+/// The SQLite file of a process that configures nothing.
+pub const FILE_DEFAULT: &str = "millstream.db";
+
+/// The adapters whose crate is in this build.
+pub(super) const ADAPTERS: &[&str] = if cfg!(feature = "sqlite") { &["sqlite", "memory"] } else { &[] };
+
+/// One store of this build. Equal ones are one object, so that they share transactions.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Backend {
+    /// SQLite in memory: it ends with the process.
+    Memory,
+    /// A SQLite file.
+    Sqlite(PathBuf),
+}
+
+/// The parts of a configuration that name a store each.
+pub(super) const SEAMS: [&str; 3] = ["queue", "eventStore", "state"];
+const SECTIONS: [&str; 3] = ["sqlite", "postgres", "redis"];
+const PARTS: [&str; 5] = ["host", "port", "database", "user", "password"];
+
+/// The section of a seam that an adapter reads.
+pub(super) fn section(adapter: &str) -> &str {
+    match adapter {
+        "pgboss" => "postgres",
+        "bullmq" => "redis",
+        "memory" => "sqlite",
+        other => other,
+    }
+}
+
+/// Picks a seam's adapter and, if this build has it, its store.
+pub(super) struct Picker<'a> {
+    pub(super) merged: &'a Merged,
+    pub(super) sources: &'a Sources,
+    pub(super) problems: &'a mut Vec<Problem>,
+}
+
+/// A seam's adapter, and where it was chosen.
+#[derive(Clone)]
+pub(super) struct Choice {
+    pub(super) adapter: String,
+    origin: Option<Origin>,
+    /// Whether it is only the queue's again: what is wrong with that one was said there.
+    same: bool,
+}
+
+impl Choice {
+    fn new(adapter: &str, origin: Option<Origin>) -> Self {
+        Self { adapter: adapter.to_owned(), origin, same: false }
+    }
+}
+
+impl Picker<'_> {
+    /// The adapters of queue, events and state.
+    pub(super) fn choices(&mut self) -> [Choice; 3] {
+        let queue = self.chosen("queue").unwrap_or_else(|| self.detected());
+        // What is said of the queue alone holds for all: the stores share transactions then.
+        let family = match section(&queue.adapter) {
+            "sqlite" => queue.adapter.clone(),
+            other => other.to_owned(),
+        };
+        let same = Choice { adapter: family, origin: queue.origin.clone(), same: true };
+        let events = self.chosen("eventStore").unwrap_or_else(|| same.clone());
+        let state = self.chosen("state").unwrap_or(same);
+        [queue, events, state]
+    }
+
+    /// What the configuration says: the adapter, or the one section that is there.
+    fn chosen(&mut self, seam: &str) -> Option<Choice> {
+        if let Some(entry) = self.entry(&[seam, "adapter"]) {
+            return Some(Choice::new(entry.value.as_str().unwrap_or_default(), Some(entry.origin)));
+        }
+        let given: Vec<&str> = SECTIONS.into_iter().filter(|section| self.has_section(seam, section)).collect();
+        match *given {
+            [] => None,
+            [only] => Some(Choice::new(only, None)),
+            [..] => {
+                self.problems.push(Problem {
+                    place: format!("{seam}.adapter"),
+                    got: "nothing".into(),
+                    expected: format!("{}, because each of them is configured", one_of(&given)),
+                    origin: None,
+                });
+                Some(Choice::new("sqlite", None))
+            }
+        }
+    }
+
+    /// What the environment says when the configuration says nothing.
+    fn detected(&mut self) -> Choice {
+        let variable = |adapter: &str, name: &str| Choice::new(adapter, Some(Origin::Variable(name.into())));
+        match (self.sources.get("DATABASE_URL"), self.sources.get("REDIS_URL")) {
+            (None, None) => Choice::new("sqlite", None),
+            (Some(url), None) => {
+                self.check_url("DATABASE_URL", url, &["postgres", "postgresql"]);
+                variable("postgres", "DATABASE_URL")
+            }
+            (None, Some(url)) => {
+                self.check_url("REDIS_URL", url, &["redis", "rediss"]);
+                variable("redis", "REDIS_URL")
+            }
+            (Some(_), Some(_)) => {
+                self.problems.push(Problem {
+                    place: "queue.adapter".into(),
+                    got: "nothing, with both DATABASE_URL and REDIS_URL set".into(),
+                    expected: one_of(super::keys::QUEUE_ADAPTERS),
+                    origin: None,
+                });
+                Choice::new("sqlite", None)
+            }
+        }
+    }
+
+    fn check_url(&mut self, name: &str, url: &str, schemes: &[&str]) {
+        let fits = url.split_once("://").is_some_and(|(scheme, _)| schemes.contains(&scheme));
+        if !fits {
+            self.problems.push(Problem {
+                place: name.into(),
+                got: format!("{:?}", without_password(url)),
+                expected: format!("a URL that begins with {}://", schemes.join(":// or ")),
+                origin: None,
+            });
+        }
+    }
+
+    /// The store of a seam, if this build has its adapter; a problem otherwise.
+    pub(super) fn backend(&mut self, seam: &str, choice: &Choice) -> Backend {
+        if !choice.same && !ADAPTERS.contains(&&*choice.adapter) {
+            let had = match ADAPTERS {
+                [] => "an adapter of this build, which has none (the crate feature `sqlite` adds one)".into(),
+                some => format!("an adapter of this build: {}", one_of(some)),
+            };
+            self.problems.push(Problem {
+                place: format!("{seam}.adapter"),
+                got: format!("`{}`", choice.adapter),
+                expected: had,
+                origin: choice.origin.clone(),
+            });
+        }
+        self.check_connection(seam, section(&choice.adapter));
+        match &*choice.adapter {
+            "memory" => Backend::Memory,
+            _ => self.file(seam),
+        }
+    }
+
+    fn check_connection(&mut self, seam: &str, section: &str) {
+        let Some(url) = self.entry(&[seam, section, "connectionString"]) else { return };
+        for part in PARTS {
+            if let Some(entry) = self.entry(&[seam, section, part]) {
+                self.problems.push(Problem {
+                    place: format!("{seam}.{section}.{part}"),
+                    got: "a value beside `connectionString`".into(),
+                    expected: format!("either the URL or its parts (the URL: {})", url.origin),
+                    origin: Some(entry.origin),
+                });
+            }
+        }
+    }
+
+    fn file(&self, seam: &str) -> Backend {
+        let own = self.entry(&[seam, "sqlite", "path"]);
+        let entry = own.or_else(|| self.entry(&["queue", "sqlite", "path"]));
+        let Some(entry) = entry else { return Backend::Sqlite(self.absolute(FILE_DEFAULT, None)) };
+        match entry.value.as_str().unwrap_or_default() {
+            ":memory:" => Backend::Memory,
+            path => Backend::Sqlite(self.absolute(path, Some(&entry.origin))),
+        }
+    }
+
+    fn absolute(&self, path: &str, origin: Option<&Origin>) -> PathBuf {
+        let base = self.sources.base();
+        let beside = match origin {
+            Some(Origin::File { path, .. }) => base.join(Path::new(&**path).parent().unwrap_or(Path::new(""))),
+            _ => base.clone(),
+        };
+        settled(&beside.join(path))
+    }
+
+    fn has_section(&self, seam: &str, section: &str) -> bool {
+        self.merged.any_below(&KeyPath(vec![seam.to_owned(), section.to_owned()]))
+    }
+
+    fn entry(&self, place: &[&str]) -> Option<Entry> {
+        self.merged.get(&KeyPath(place.iter().map(|&part| part.to_owned()).collect())).cloned()
+    }
+}
+
+/// The same file has one path here, however it is written: equal paths share a store.
+fn settled(path: &Path) -> PathBuf {
+    if let Ok(whole) = path.canonicalize() {
+        return whole;
+    }
+    // The file may not exist yet; its directory does, or opening it will say so.
+    let directory = match path.parent() {
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+        None => return path.to_owned(),
+    };
+    match (directory.canonicalize(), path.file_name()) {
+        (Ok(directory), Some(name)) => directory.join(name),
+        _ => path.to_owned(),
+    }
+}
+
+/// A value for an error text.
+pub(super) fn got(entry: &Entry) -> String {
+    shown(&entry.value)
+}
