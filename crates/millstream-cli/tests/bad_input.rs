@@ -20,12 +20,12 @@ fn an_unknown_adapter() {
     assert_refused(
         &ran,
         1,
-        "error: queue.adapter: got `pgboss`, expected an adapter of this build: `sqlite` or `memory`",
+        "error: queue.adapter: got `pgboss`, expected an adapter of this build: `sqlite`, `memory` or `postgres`",
     );
     let ran =
-        world.command(&["queues", "list"]).env("DATABASE_URL", "postgres://ada:s3cret@db/app").output().expect("runs");
+        world.command(&["queues", "list"]).env("REDIS_URL", "redis://ada:s3cret@db/0").output().expect("runs");
     let stderr = String::from_utf8(ran.stderr).expect("UTF-8");
-    assert!(stderr.contains("got `postgres`") && stderr.contains("DATABASE_URL"), "{stderr}");
+    assert!(stderr.contains("got `redis`") && stderr.contains("REDIS_URL"), "{stderr}");
     assert!(!stderr.contains("s3cret"), "{stderr}");
 }
 

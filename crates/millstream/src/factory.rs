@@ -4,9 +4,13 @@
 //! jobs and state in one transaction. Where they do not, the worker runtime joins them through
 //! [`Stores::join`](millstream_core::Stores::join).
 
-use millstream_core::{QueueWorkerOptions, Result, WorkerManager, WorkerOptions};
+use std::collections::HashMap;
 
-use crate::config::Config;
+use millstream_core::{QueueWorkerOptions, Result, StoreOptions, Stores, WorkerManager, WorkerOptions};
+
+#[cfg(feature = "postgres")]
+use crate::config::PostgresBackend;
+use crate::config::{Backend, Config};
 
 impl Config {
     /// Opens every store it names, each once.
@@ -14,9 +18,8 @@ impl Config {
     /// # Errors
     ///
     /// What the store says that could not be opened; those opened before it are closed again.
-    #[cfg(feature = "sqlite")]
-    pub async fn open(&self) -> Result<millstream_core::Stores> {
-        let mut opened = sqlite::Opened::new(self.store_options());
+    pub async fn open(&self) -> Result<Stores> {
+        let mut opened = Opened { options: self.store_options(), stores: HashMap::new() };
         let stores = opened.stores(self).await;
         if stores.is_err() {
             opened.close().await;
@@ -52,51 +55,76 @@ impl Config {
     }
 }
 
-#[cfg(feature = "sqlite")]
-mod sqlite {
-    use std::{collections::HashMap, sync::Arc};
+/// The stores opened so far: one object for each backend, whatever it is used for.
+struct Opened {
+    options: StoreOptions,
+    stores: HashMap<Backend, Stores>,
+}
 
-    use millstream_core::{Result, Store, StoreOptions, Stores};
-    use millstream_sqlite::SqliteStore;
-
-    use crate::config::{Backend, Config};
-
-    /// The stores opened so far.
-    pub(super) struct Opened {
-        options: StoreOptions,
-        stores: HashMap<Backend, Arc<SqliteStore>>,
+impl Opened {
+    async fn stores(&mut self, config: &Config) -> Result<Stores> {
+        let queue = self.one(&config.queue).await?.queue;
+        let events = self.one(&config.events).await?.events;
+        let state = self.one(&config.state).await?.state;
+        Ok(Stores { queue, events, state })
     }
 
-    impl Opened {
-        pub(super) fn new(options: StoreOptions) -> Self {
-            Self { options, stores: HashMap::new() }
+    async fn one(&mut self, backend: &Backend) -> Result<Stores> {
+        if let Some(stores) = self.stores.get(backend) {
+            return Ok(stores.clone());
         }
+        let stores = opened(backend, self.options.clone()).await?;
+        self.stores.insert(backend.clone(), stores.clone());
+        Ok(stores)
+    }
 
-        pub(super) async fn stores(&mut self, config: &Config) -> Result<Stores> {
-            let queue = self.one(&config.queue).await?;
-            let events = self.one(&config.events).await?;
-            let state = self.one(&config.state).await?;
-            Ok(Stores { queue, events, state })
-        }
-
-        async fn one(&mut self, backend: &Backend) -> Result<Arc<SqliteStore>> {
-            if let Some(store) = self.stores.get(backend) {
-                return Ok(store.clone());
-            }
-            let store = match backend {
-                Backend::Memory => SqliteStore::memory(self.options.clone())?,
-                Backend::Sqlite(path) => SqliteStore::open(path, self.options.clone()).await?,
-            };
-            self.stores.insert(backend.clone(), store.clone());
-            Ok(store)
-        }
-
-        pub(super) async fn close(self) {
-            for store in self.stores.into_values() {
-                if let Err(error) = store.close().await {
-                    tracing::warn!(%error, "failed to close a store that was opened for nothing");
-                }
+    async fn close(self) {
+        for stores in self.stores.into_values() {
+            if let Err(error) = stores.close().await {
+                tracing::warn!(%error, "failed to close a store that was opened for nothing");
             }
         }
     }
+}
+
+async fn opened(backend: &Backend, options: StoreOptions) -> Result<Stores> {
+    match backend {
+        #[cfg(feature = "sqlite")]
+        Backend::Memory => Ok(Stores::of(millstream_sqlite::SqliteStore::memory(options)?)),
+        #[cfg(feature = "sqlite")]
+        Backend::Sqlite(path) => Ok(Stores::of(millstream_sqlite::SqliteStore::open(path, options).await?)),
+        #[cfg(feature = "postgres")]
+        Backend::Postgres(postgres) => {
+            let store = millstream_postgres::PostgresStore::connect(postgres_options(postgres), options).await?;
+            Ok(Stores::of(std::sync::Arc::new(store)))
+        }
+        #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
+        other => {
+            drop(options);
+            Err(not_in_this_build(other))
+        }
+    }
+}
+
+/// What the driver's crate is opened with.
+#[cfg(feature = "postgres")]
+pub(crate) fn postgres_options(postgres: &PostgresBackend) -> millstream_postgres::PostgresOptions {
+    let base = millstream_postgres::PostgresOptions::default();
+    millstream_postgres::PostgresOptions {
+        url: postgres.url.clone(),
+        host: postgres.host.clone(),
+        port: postgres.port,
+        database: postgres.database.clone(),
+        user: postgres.user.clone(),
+        password: postgres.password.clone(),
+        schema: postgres.schema.clone(),
+        pool_size: postgres.pool_size.map_or(base.pool_size, |size| size as usize),
+        ..base
+    }
+}
+
+/// A configuration that was checked names only stores of this build; one made by hand may not.
+#[cfg(not(all(feature = "sqlite", feature = "postgres")))]
+pub(crate) fn not_in_this_build(backend: &Backend) -> millstream_core::Error {
+    millstream_core::Error::Config(format!("this build has no store for {backend}"))
 }

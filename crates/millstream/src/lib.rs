@@ -2,7 +2,7 @@
 //!
 //! This crate re-exports `millstream-core` (the words, the seams, the worker runtime) and adds configuration
 //! ([`Config`], [`Sources`]) and the factory that opens the stores it names ([`Config::open`]). Each store is a
-//! feature: `sqlite`.
+//! feature: `sqlite`, `postgres`.
 //!
 //! ```
 //! # #[cfg(feature = "sqlite")]
@@ -28,11 +28,17 @@
 
 mod config;
 mod factory;
+mod schema;
 
-pub use config::{Backend, Config, FILE_DEFAULT, FILE_NAME, Group, Key, Kind, QueueConfig, Sources, WorkerConfig};
+pub use config::{
+    Backend, Config, FILE_DEFAULT, FILE_NAME, Group, Key, Kind, PostgresBackend, QueueConfig, Sources, WorkerConfig,
+};
 pub use millstream_core::*;
+#[cfg(feature = "postgres")]
+pub use millstream_postgres as postgres;
 #[cfg(feature = "sqlite")]
 pub use millstream_sqlite as sqlite;
+pub use schema::StoreSchema;
 
 /// The pages' Rust, compiled and run with the doctests. Packaged sources do not have the pages.
 #[cfg(all(doctest, feature = "sqlite"))]

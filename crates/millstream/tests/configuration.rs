@@ -189,11 +189,13 @@ fn a_queue_may_be_worked_in_its_own_way() {
 #[test]
 fn an_adapter_that_is_not_in_this_build_is_refused_by_name() {
     let world = World::empty();
-    for name in ["postgres", "pgboss", "redis", "bullmq"] {
+    for name in ["pgboss", "redis", "bullmq"] {
         let problems = refused(&world.sources().set("queue.adapter", name));
         assert_eq!(
             problems,
-            [format!("queue.adapter: got `{name}`, expected an adapter of this build: `sqlite` or `memory` (--set)")]
+            [format!(
+                "queue.adapter: got `{name}`, expected an adapter of this build: `sqlite`, `memory` or `postgres` (--set)"
+            )]
         );
     }
     let problems = refused(&world.sources().set("queue.adapter", "mysql"));
@@ -204,10 +206,9 @@ fn an_adapter_that_is_not_in_this_build_is_refused_by_name() {
 #[test]
 fn database_url_alone_is_postgres_for_everything_and_redis_url_redis() {
     let world = World::empty();
-    let problems = refused(&world.sources().variable("DATABASE_URL", "postgres://ada:s3cret@db/app"));
-    let expected = "queue.adapter: got `postgres`, expected an adapter of this build: `sqlite` or `memory` \
-                    (environment variable DATABASE_URL)";
-    assert_eq!(problems, [expected], "said once, though events and state are there, too");
+    let config = Config::load(&world.sources().variable("DATABASE_URL", "postgres://ada:s3cret@db/app")).unwrap();
+    assert_eq!(config.queue.to_string(), "postgres, postgres://ada:…@db/app, schema millstream");
+    assert!(config.queue == config.events && config.queue == config.state, "one database for everything");
     let problems = refused(&world.sources().variable("REDIS_URL", "redis://cache"));
     assert!(problems[0].starts_with("queue.adapter: got `redis`"), "{problems:?}");
     let both = world.sources().variable("REDIS_URL", "redis://cache").variable("DATABASE_URL", "postgres://db/app");
@@ -292,6 +293,17 @@ fn job_events_need_the_queues_own_store() {
 }
 
 #[test]
+fn events_may_be_in_another_database_or_schema() {
+    let apart = loaded(
+        "[queue.postgres]\nconnectionString = 'postgres://db/app'\n\
+         [eventStore.postgres]\nhost = 'log'\nschema = 'events'\n[state.postgres]\nschema = 'state'",
+    );
+    assert_eq!(apart.queue.to_string(), "postgres, postgres://db/app, schema millstream");
+    assert_eq!(apart.events.to_string(), "postgres, (the user's) on log, schema events");
+    assert_eq!(apart.state.to_string(), "postgres, postgres://db/app, schema state");
+}
+
+#[test]
 fn no_secret_is_ever_shown() {
     let files = [
         "[queue.postgres]\npassword = { text = 's3cret' }",
@@ -300,12 +312,14 @@ fn no_secret_is_ever_shown() {
         "[queue.postgres]\npassword = 's3cret'\npassword = 's3cret'",
         "[queue.postgres]\nconnectionString = ['postgres://a:s3cret@db']",
         "[queue.postgres]\nport = 'postgres://a:s3cret@db'",
-        "[eventStore.postgres]\nuser = 'a'\npassword = 's3cret'",
+        "[eventStore.redis]\nuser = 'a'\npassword = 's3cret'",
     ];
     for file in files {
         let problems = refused(&World::with(file).sources());
         assert!(problems.iter().all(|line| !line.contains("s3cret")), "{problems:?}");
     }
+    let config = loaded("[eventStore.postgres]\nuser = 'a'\npassword = 's3cret'");
+    assert!(!format!("{config:?}").contains("s3cret"), "{config:?}");
 }
 
 #[test]

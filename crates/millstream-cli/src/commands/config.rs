@@ -1,7 +1,7 @@
 //! `millstream config`.
 
 use clap::Subcommand;
-use millstream::{Backend, Config};
+use millstream::Config;
 use serde_json::json;
 
 use crate::{
@@ -43,7 +43,7 @@ fn keys(output: &Output) -> Result<(), Failure> {
 
 fn check(config: &Config, output: &Output) -> Result<(), Failure> {
     let seams = [("queue", &config.queue), ("eventStore", &config.events), ("state", &config.state)];
-    let shown = seams.map(|(seam, backend)| (seam, place(backend)));
+    let shown = seams.map(|(seam, backend)| (seam, backend.to_string()));
     let one = shown.iter().all(|(_, place)| *place == shown[0].1);
     let value = json!({
         "queue": shown[0].1, "eventStore": shown[1].1, "state": shown[2].1, "oneTransaction": one,
@@ -55,13 +55,4 @@ fn check(config: &Config, output: &Output) -> Result<(), Failure> {
         }
         table.text(output)
     })
-}
-
-/// A store in words.
-pub(crate) fn place(backend: &Backend) -> String {
-    match backend {
-        Backend::Memory => "sqlite, in memory".into(),
-        Backend::Sqlite(path) => format!("sqlite, {}", path.display()),
-        other => format!("{other:?}"),
-    }
 }

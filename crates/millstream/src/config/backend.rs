@@ -1,11 +1,15 @@
 //! Which store holds jobs, events and state.
 
-use std::path::{Path, PathBuf};
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+};
 
 use super::{
     key::one_of,
     merged::{Entry, Merged},
     path::KeyPath,
+    postgres::{PostgresBackend, SCHEMA_DEFAULT},
     problem::{Origin, Problem, shown, without_password},
     sources::Sources,
 };
@@ -14,7 +18,12 @@ use super::{
 pub const FILE_DEFAULT: &str = "millstream.db";
 
 /// The adapters whose crate is in this build.
-pub(super) const ADAPTERS: &[&str] = if cfg!(feature = "sqlite") { &["sqlite", "memory"] } else { &[] };
+pub(super) const ADAPTERS: &[&str] = match (cfg!(feature = "sqlite"), cfg!(feature = "postgres")) {
+    (true, true) => &["sqlite", "memory", "postgres"],
+    (true, false) => &["sqlite", "memory"],
+    (false, true) => &["postgres"],
+    (false, false) => &[],
+};
 
 /// One store of this build. Equal ones are one object, so that they share transactions.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,6 +33,18 @@ pub enum Backend {
     Memory,
     /// A SQLite file.
     Sqlite(PathBuf),
+    /// A schema of a Postgres database.
+    Postgres(PostgresBackend),
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Memory => f.write_str("sqlite, in memory"),
+            Self::Sqlite(path) => write!(f, "sqlite, {}", path.display()),
+            Self::Postgres(postgres) => write!(f, "postgres, {postgres}"),
+        }
+    }
 }
 
 /// The parts of a configuration that name a store each.
@@ -140,7 +161,8 @@ impl Picker<'_> {
     pub(super) fn backend(&mut self, seam: &str, choice: &Choice) -> Backend {
         if !choice.same && !ADAPTERS.contains(&&*choice.adapter) {
             let had = match ADAPTERS {
-                [] => "an adapter of this build, which has none (the crate feature `sqlite` adds one)".into(),
+                [] => "an adapter of this build, which has none (the crate features `sqlite` and `postgres` add some)"
+                    .into(),
                 some => format!("an adapter of this build: {}", one_of(some)),
             };
             self.problems.push(Problem {
@@ -153,6 +175,7 @@ impl Picker<'_> {
         self.check_connection(seam, section(&choice.adapter));
         match &*choice.adapter {
             "memory" => Backend::Memory,
+            "postgres" => Backend::Postgres(self.postgres(seam)),
             _ => self.file(seam),
         }
     }
@@ -179,6 +202,31 @@ impl Picker<'_> {
             ":memory:" => Backend::Memory,
             path => Backend::Sqlite(self.absolute(path, Some(&entry.origin))),
         }
+    }
+
+    /// A seam's own database, else the queue's, else that of `DATABASE_URL`; the schema may be the seam's own on
+    /// either.
+    fn postgres(&self, seam: &str) -> PostgresBackend {
+        let names = |seam: &str, key: &str| self.entry(&[seam, "postgres", key]).is_some();
+        let own = names(seam, "connectionString") || PARTS.iter().any(|part| names(seam, part));
+        let from = if own { seam } else { "queue" };
+        // A host of its own is another server than the variable's; other parts only say more of that one.
+        let variable = || self.sources.get("DATABASE_URL").filter(|_| !names(from, "host")).map(str::to_owned);
+        let number = |key: &str| self.entry(&[from, "postgres", key]).and_then(|entry| entry.value.as_u64());
+        PostgresBackend {
+            url: self.text(from, "connectionString").or_else(variable).unwrap_or_default(),
+            host: self.text(from, "host"),
+            port: number("port").and_then(|port| u16::try_from(port).ok()),
+            database: self.text(from, "database"),
+            user: self.text(from, "user"),
+            password: self.text(from, "password"),
+            schema: self.text(seam, "schema").or_else(|| self.text("queue", "schema")).unwrap_or(SCHEMA_DEFAULT.into()),
+            pool_size: number("poolSize").and_then(|size| u32::try_from(size).ok()),
+        }
+    }
+
+    fn text(&self, seam: &str, key: &str) -> Option<String> {
+        self.entry(&[seam, "postgres", key]).and_then(|entry| entry.value.as_str().map(str::to_owned))
     }
 
     fn absolute(&self, path: &str, origin: Option<&Origin>) -> PathBuf {
