@@ -120,7 +120,16 @@ impl Backend for Opened {
         for store in self.trial.opened.lock().await.drain(..) {
             millstream_core::Store::close(&store).await?;
         }
-        self.trial.run(&format!("drop schema if exists {} cascade", self.trial.schema)).await
+        let drop = format!("drop schema if exists {} cascade", self.trial.schema);
+        // A session that is just ending, or a vacuum, may hold what is to be dropped.
+        for _ in 0..10 {
+            match self.trial.run(&drop).await {
+                Ok(()) => return Ok(()),
+                Err(error) => eprintln!("{error}: {:?}", std::error::Error::source(&error)),
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        self.trial.run(&drop).await
     }
 }
 
