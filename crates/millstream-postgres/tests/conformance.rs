@@ -16,7 +16,7 @@ use millstream_core::{
 };
 use millstream_postgres::{PostgresOptions, PostgresStore};
 use tokio::{sync::Mutex, task::JoinSet};
-use tokio_postgres::{Client, NoTls};
+use tokio_postgres::Client;
 
 mod world;
 
@@ -134,9 +134,10 @@ impl Backend for Opened {
 }
 
 fn main() -> ExitCode {
-    let _ = NoTls;
+    let databases = world::databases();
     let mut harnesses: Vec<Arc<dyn Harness>> = Vec::new();
-    for (version, url) in world::servers() {
+    for (version, database) in &databases {
+        let url = database.url();
         let plain = |name: String, pool_size, prepare| Postgres { name, url: url.clone(), pool_size, prepare };
         harnesses.push(Arc::new(plain(format!("postgres-{version}"), 6, None)));
         harnesses.push(Arc::new(plain(format!("postgres-{version}-pool-of-one"), 1, None)));
