@@ -19,6 +19,7 @@ use crate::{
 const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_begin", include_str!("../migrations/0001_begin.sql")),
     ("0002_functions", include_str!("../migrations/0002_functions.sql")),
+    ("0003_calls", include_str!("../migrations/0003_calls.sql")),
 ];
 
 /// The oldest server that has all that is used.

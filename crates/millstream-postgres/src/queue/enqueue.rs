@@ -74,6 +74,28 @@ impl Entry {
     }
 }
 
+impl Entry {
+    /// The parameters of the function `enqueue`: queue, name, data, id, options, due time, trace.
+    pub(crate) fn params(&self) -> Result<Vec<Option<String>>> {
+        let mut options = match &self.settings {
+            None => serde_json::Map::new(),
+            Some(text) => rows::json(text, rows::at("job", &self.name)("settings"))?,
+        };
+        if let Some(delay) = self.delay {
+            options.insert("delayMs".to_owned(), (delay.as_millis() as u64).into());
+        }
+        Ok(vec![
+            Some(self.queue.to_string()),
+            Some(self.name.to_string()),
+            Some(self.data.clone()),
+            self.key.as_ref().map(ToString::to_string),
+            Some(serde_json::Value::from(options).to_string()),
+            self.due.map(|due| due.to_string()),
+            self.trace.clone(),
+        ])
+    }
+}
+
 /// One caller's jobs, on their way to a commit.
 pub(crate) struct EnqueueCall {
     entries: Vec<Entry>,
