@@ -8,6 +8,7 @@
 //!
 //! [`schema`] looks at a schema's version and brings it up to this build's.
 
+mod call;
 mod connect;
 mod effects;
 mod events;
@@ -27,5 +28,6 @@ mod store;
 mod stream;
 mod tls;
 
+pub use call::SqlCall;
 pub use options::PostgresOptions;
 pub use store::PostgresStore;

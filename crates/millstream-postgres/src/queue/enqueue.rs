@@ -57,8 +57,7 @@ impl Entry {
         };
         let settings = admitted.settings;
         let stays = settings.remove_on_complete == Removal::Never && settings.remove_on_fail == Removal::Never;
-        let removal =
-            || json!({ "c": settings.remove_on_complete, "f": settings.remove_on_fail }).to_string();
+        let removal = || json!({ "c": settings.remove_on_complete, "f": settings.remove_on_fail }).to_string();
         Ok(Self {
             queue: job.queue.clone(),
             key: job.id.clone(),
@@ -72,6 +71,28 @@ impl Entry {
             delay,
             removal: (!stays).then(removal),
         })
+    }
+}
+
+impl Entry {
+    /// The parameters of the function `enqueue`: queue, name, data, id, options, due time, trace.
+    pub(crate) fn params(&self) -> Result<Vec<Option<String>>> {
+        let mut options = match &self.settings {
+            None => serde_json::Map::new(),
+            Some(text) => rows::json(text, rows::at("job", &self.name)("settings"))?,
+        };
+        if let Some(delay) = self.delay {
+            options.insert("delayMs".to_owned(), (delay.as_millis() as u64).into());
+        }
+        Ok(vec![
+            Some(self.queue.to_string()),
+            Some(self.name.to_string()),
+            Some(self.data.clone()),
+            self.key.as_ref().map(ToString::to_string),
+            Some(serde_json::Value::from(options).to_string()),
+            self.due.map(|due| due.to_string()),
+            self.trace.clone(),
+        ])
     }
 }
 
