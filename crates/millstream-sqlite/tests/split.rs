@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use millstream_core::{
     Append, ClaimRef, Claimed, Effects, Error, EventQuery, EventStore, JobId, JobName, JobState, JobStore, ManualClock,
     NewEvent, NewJob, Outcome, Pattern, Queue, QueueName, QueueProvider, Settlement, SplitJobStore, StateOp,
-    StateStore, StoreOptions, Stores, StreamName, Verdict, Want, WorkerManager, WorkerOptions,
+    StateStore, StoreOptions, Stores, StreamName, Verdict, Want, WorkerManager, WorkerOptions, limits::PAGE_ROWS_MAX,
 };
 use millstream_sqlite::SqliteStore;
 use serde_json::{Value, json};
@@ -189,6 +189,21 @@ async fn a_job_that_runs_again_publishes_again() {
         }
     }
     assert_eq!(world.published().await, ["first", "second", "third"]);
+}
+
+#[tokio::test]
+async fn an_id_that_is_used_again_and_again_has_its_records_for_ever() {
+    let world = World::new().await;
+    let process = world.process();
+    // More lives than a page of a query has rows.
+    for life in 0..PAGE_ROWS_MAX + 2 {
+        world.enqueue("1").await;
+        let claimed = take(&process).await;
+        assert_eq!(claimed.len(), 1, "life {life} runs");
+        let verdict = settle(&process, settlement(&claimed[0].claim, "kind")).await;
+        assert!(matches!(verdict, Verdict::Settled(JobState::Completed)), "life {life}: {verdict:?}");
+        assert!(world.here.remove(&queue(), &JobId::new("1").unwrap()).await.unwrap());
+    }
 }
 
 #[tokio::test]
