@@ -3,7 +3,7 @@
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{Arc, PoisonError, RwLock},
     task::{Context, Poll},
     time::Duration,
@@ -54,7 +54,7 @@ impl JobExecutor {
             Err(error) => return settle(claim, error.into_outcome(attempt), Effects::default()),
         };
         let ctx = JobContext::new(job, cancellation.clone(), self.progress.clone(), self.state.clone());
-        let running = Caught(pin!(handler.run(data, ctx.clone())));
+        let running = Caught::new(async { handler.run(data, ctx.clone()).await });
         let ended = self.bounded(running, &cancellation, timeout).await;
         match ended {
             Ok(output) => match payload::text("job output", &output) {
@@ -147,16 +147,34 @@ impl Executor for JobExecutor {
 }
 
 /// A handler's future whose panic is a failed attempt.
-struct Caught<'a, F: ?Sized>(Pin<&'a mut F>);
+struct Caught<'a>(Option<Running<'a>>);
 
-impl<F: Future<Output = Result<Value, JobError>> + ?Sized> Future for Caught<'_, F> {
+type Running<'a> = Pin<Box<dyn Future<Output = Result<Value, JobError>> + Send + 'a>>;
+
+impl<'a> Caught<'a> {
+    fn new(running: impl Future<Output = Result<Value, JobError>> + Send + 'a) -> Self {
+        Self(Some(Box::pin(running)))
+    }
+}
+
+impl Future for Caught<'_> {
     type Output = Result<Value, JobError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(running) = &mut self.0 else { return Poll::Pending };
         // The future is not polled again after a panic: the attempt is over, and what it held is dropped.
-        catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))).unwrap_or_else(|panic| {
+        catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx))).unwrap_or_else(|panic| {
             Poll::Ready(Err(JobError::retry(format!("handler panicked: {}", text_of(&*panic)))))
         })
+    }
+}
+
+/// A handler that is dropped runs its destructors, and one of those may panic too: the attempt is over all the same.
+impl Drop for Caught<'_> {
+    fn drop(&mut self) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(self.0.take()))) {
+            tracing::error!("a handler panicked while it was dropped: {}", text_of(&*panic));
+        }
     }
 }
 
