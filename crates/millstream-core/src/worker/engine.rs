@@ -21,7 +21,7 @@ use super::{
     keeper::poll_with_jitter,
 };
 use crate::{
-    claim::{Claimed, Wake, Want},
+    claim::{ClaimRef, Claimed, Wake, Want},
     clock::Clock,
     entropy::Entropy,
     error::{Error, Result},
@@ -101,6 +101,20 @@ impl Lanes {
                 lane.running += taken;
                 lane.more = taken >= want.at_most || claimed.len() >= CLAIM_BATCH_MAX as usize;
             }
+        }
+    }
+}
+
+/// Gives up a claim whose task panics: nobody runs its job any more, so nobody may beat for it.
+struct Unwinding<'a> {
+    held: &'a Held,
+    claim: &'a ClaimRef,
+}
+
+impl Drop for Unwinding<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.held.drop_claim(self.claim);
         }
     }
 }
@@ -260,6 +274,7 @@ impl Engine {
         let (jobs, clock) = (self.jobs.clone(), self.clock.clone());
         running.spawn(async move {
             let (queue, claim) = (job.claim.queue.clone(), job.claim.clone());
+            let _unwinding = Unwinding { held: &held, claim: &claim };
             if !held.trusts(&claim, clock.monotonic()) {
                 tracing::warn!(job = %claim, "not started: the lease ran out before its turn");
                 held.drop_claim(&claim);

@@ -54,7 +54,7 @@ impl Heart {
         self.poke.notify_one();
     }
 
-    /// Stops beating when the answer is dropped, if not before.
+    /// Stops beating when the answer is dropped, unless it was disarmed.
     pub(crate) fn stop_with(&self) -> DropGuard {
         self.stop.clone().drop_guard()
     }

@@ -215,20 +215,15 @@ impl WorkerManager {
             Settler { jobs: jobs.clone(), held: held.clone(), progress, finished: received, last: last.clone() };
         let (clock, entropy) = (options.clock.clone(), options.entropy.clone());
         let keeper = Keeper { jobs: jobs.clone(), clock, entropy, poll: options.poll, look: keeper_look };
-        // A runtime that goes down takes its tasks with it, and the claims of its jobs must run out.
-        let last_beat = heart.lock().unwrap_or_else(PoisonError::into_inner).stop_with();
         *phase = Phase::Running(Running {
             jobs,
             held,
-            heart,
             stop,
-            engine: owned(engine.run(self.shared.grace.subscribe())),
+            engine: vital(engine.run(self.shared.grace.subscribe()), &heart),
             last,
-            settler: owned(settler.run()),
-            keeper: owned(async move {
-                let _last_beat = last_beat;
-                keeper.run().await;
-            }),
+            settler: vital(settler.run(), &heart),
+            keeper: vital(keeper.run(), &heart),
+            heart,
         });
         Ok(())
     }
@@ -326,10 +321,15 @@ impl fmt::Debug for WorkerManager {
     }
 }
 
-/// A task with an owner: it ends with the set.
-fn owned(task: impl Future<Output = ()> + Send + 'static) -> JoinSet<()> {
+/// A task with an owner: it ends with the set. Where it ends before its time (its runtime goes down, or it panics), so
+/// does the heart: the claims of jobs that nobody runs any more must run out.
+fn vital(task: impl Future<Output = ()> + Send + 'static, heart: &Mutex<Heart>) -> JoinSet<()> {
+    let last_beat = heart.lock().unwrap_or_else(PoisonError::into_inner).stop_with();
     let mut owner = JoinSet::new();
-    owner.spawn(task);
+    owner.spawn(async move {
+        task.await;
+        last_beat.disarm();
+    });
     owner
 }
 
