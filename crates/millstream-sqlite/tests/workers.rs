@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use millstream_core::{
     CancelReason, Job, JobContext, JobError, JobId, JobName, JobState, JobStore, NewJob, Queue, QueueName,
-    QueueProvider, StoreOptions, Stores, WorkerManager, WorkerOptions,
+    QueueProvider, StoreOptions, Stores, WorkerManager, WorkerOptions, limits::ERROR_BYTES_MAX,
 };
 use millstream_sqlite::SqliteStore;
 use serde_json::{Value, json};
@@ -217,4 +217,28 @@ async fn a_progress_that_is_refused_does_not_cost_its_neighbours_theirs() {
     })
     .await;
     in_time("the stop", workers.close_all_within(Duration::ZERO)).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_error_that_is_too_long_keeps_its_shape() {
+    let store = SqliteStore::memory(StoreOptions::default()).unwrap();
+    let workers = WorkerManager::new(stores(&store), options());
+    workers
+        .register(&queue(), &JobName::new("work").unwrap(), |_: Value, ctx: JobContext| async move {
+            let long = "\u{1}".repeat(ERROR_BYTES_MAX);
+            Err::<(), _>(match ctx.job_id().as_str() {
+                "message" => JobError::fail(long),
+                _ => JobError::fail("short").details(json!(long)),
+            })
+        })
+        .unwrap();
+    workers.start().await.unwrap();
+    store.enqueue(&[job("message"), job("details")]).await.unwrap();
+    let error = finished(&store, "message").await.error.unwrap();
+    assert_eq!(error["attempt"], 1, "{error}");
+    assert!(error["message"].as_str().unwrap().starts_with("\u{1}\u{1}"));
+    let error = finished(&store, "details").await.error.unwrap();
+    assert_eq!(error["message"], "short", "{error}");
+    assert!(error["dropped"].as_str().unwrap().contains("bytes"), "{error}");
+    in_time("the stop", workers.close_all()).await.unwrap();
 }

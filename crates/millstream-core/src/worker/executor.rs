@@ -22,6 +22,8 @@ use crate::{
     claim::{ClaimRef, Claimed},
     clock::Clock,
     effects::Effects,
+    error::shorten,
+    limits::ERROR_BYTES_MAX,
     outcome::{Outcome, Settlement},
     payload,
     store::{Executor, StateStore},
@@ -116,20 +118,33 @@ fn settle(claim: ClaimRef, outcome: Outcome, effects: Effects) -> Ended {
     Ended::Settle(Settlement { claim, outcome, effects })
 }
 
-/// An error that no store can hold (NUL in its text, details over the limit) keeps what can be kept.
+/// An error that no store can hold (NUL in its text, more than the limit) keeps what can be kept.
 fn storable(outcome: Outcome) -> Outcome {
     let replace = |error: Value| match payload::text("job error", &error) {
-        Ok(_) => error,
-        Err(refused) => {
-            let message = error["message"].as_str().unwrap_or_default().replace('\0', "\u{fffd}");
-            json!({ "message": message, "attempt": error["attempt"], "dropped": refused.to_string() })
-        }
+        Ok(text) if text.len() <= ERROR_BYTES_MAX => error,
+        Ok(text) => reduced(&error, format!("{} bytes of JSON, of which {ERROR_BYTES_MAX} are kept", text.len())),
+        Err(refused) => reduced(&error, refused.to_string()),
     };
     match outcome {
         Outcome::Retry { error, after } => Outcome::Retry { error: replace(error), after },
         Outcome::Fail(error) => Outcome::Fail(replace(error)),
         Outcome::Cancel(error) => Outcome::Cancel(replace(error)),
         other => other,
+    }
+}
+
+/// The error without its details, and with as much of its message as fits.
+fn reduced(error: &Value, why: String) -> Value {
+    let message = error["message"].as_str().unwrap_or_default().replace('\0', "\u{fffd}");
+    let mut bytes_max = ERROR_BYTES_MAX;
+    loop {
+        let message = shorten(message.clone(), bytes_max);
+        let reduced = json!({ "message": message, "attempt": error["attempt"], "dropped": why });
+        if reduced.to_string().len() <= ERROR_BYTES_MAX || bytes_max == 0 {
+            return reduced;
+        }
+        // Escapes and the rest around it take room, too.
+        bytes_max /= 2;
     }
 }
 
