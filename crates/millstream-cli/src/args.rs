@@ -104,7 +104,7 @@ pub(crate) fn json(flag: &str, text: &str) -> Result<Value, Failure> {
     }
     serde_json::from_str(text).map_err(|error| {
         let hint = if text.starts_with(['{', '[', '"']) { "" } else { "; text needs quotes: '\"…\"'" };
-        Failure::usage(format!("{flag}: got {:?} ({error}), expected JSON{hint}", shortened(text)))
+        Failure::usage(format!("{flag}: got {:?} ({error}), expected JSON{hint}", shortened(text, GOT_CHARS_MAX)))
     })
 }
 
@@ -129,10 +129,12 @@ pub(crate) fn read(path: &str) -> Result<Vec<u8>, Failure> {
     Ok(bytes)
 }
 
+/// How much of what was given is in an error about it.
+pub(crate) const GOT_CHARS_MAX: usize = 60;
+
 /// The beginning of a text, for an error.
-pub(crate) fn shortened(text: &str) -> String {
-    const SHOWN_MAX: usize = 60;
-    match text.char_indices().nth(SHOWN_MAX) {
+pub(crate) fn shortened(text: &str, chars_max: usize) -> String {
+    match text.char_indices().nth(chars_max) {
         Some((cut, _)) => format!("{}…", &text[..cut]),
         None => text.to_owned(),
     }

@@ -113,6 +113,8 @@ impl Globals {
             .with_writer(std::io::stderr)
             .with_ansi(color)
             .with_target(false)
+            // Or it would tell stderr that stderr is gone, and panic: a worker outlives who reads its logs.
+            .log_internal_errors(false)
             .init();
     }
 }

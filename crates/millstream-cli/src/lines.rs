@@ -4,7 +4,7 @@ use millstream::{Error, limits::PAYLOAD_BYTES_MAX, payload};
 use serde_json::Value;
 
 use crate::{
-    args::{read, shortened},
+    args::{GOT_CHARS_MAX, read, shortened},
     failure::Failure,
 };
 
@@ -30,7 +30,7 @@ fn one(line: &[u8]) -> Result<Value, String> {
         let text = String::from_utf8_lossy(line);
         // The line is known, and the parser's own count of lines would only confuse.
         let why = error.to_string().replace("at line 1 column", "at column");
-        format!("got {:?} ({why}), expected one JSON value on each line", shortened(&text))
+        format!("got {:?} ({why}), expected one JSON value on each line", shortened(&text, GOT_CHARS_MAX))
     })?;
     fits(&value)?;
     Ok(value)

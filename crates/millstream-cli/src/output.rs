@@ -142,12 +142,17 @@ pub(crate) fn time_or_dash(at: Option<Timestamp>) -> String {
     at.map_or_else(|| "-".to_owned(), time)
 }
 
+/// Text that anybody may have chosen: a terminal would obey its control characters.
+pub(crate) fn plain(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
 /// JSON on one line, cut to what fits.
 pub(crate) fn brief(value: &Value, chars_max: usize) -> String {
     let text = match value {
         Value::Null => return "-".into(),
-        Value::String(text) => text.replace(char::is_control, " "),
-        other => other.to_string(),
+        Value::String(text) => plain(text),
+        other => plain(&other.to_string()),
     };
     match text.char_indices().nth(chars_max) {
         Some((cut, _)) => format!("{}…", &text[..cut]),

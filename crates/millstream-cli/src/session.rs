@@ -1,6 +1,7 @@
 //! What most commands need: the checked configuration, and its stores while they are open.
 
 use millstream::{BoxStream, Config, Stores};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{cli::Globals, failure::Failure, output::Output};
 
@@ -37,23 +38,41 @@ pub(crate) async fn next<T>(stream: &mut BoxStream<T>) -> Option<T> {
     std::future::poll_fn(|cx| stream.as_mut().poll_next(cx)).await
 }
 
-/// Ctrl-C, or a polite kill.
+/// Ctrl-C, a polite kill, or a terminal that was closed.
 pub(crate) struct Interrupts {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Option<Signal>,
 }
 
 impl Interrupts {
     pub(crate) fn listen() -> Result<Self, Failure> {
-        use tokio::signal::unix::{SignalKind, signal};
         let heard = |kind| signal(kind).map_err(|error| Failure::new(format!("failed to listen for signals: {error}")));
-        Ok(Self { interrupt: heard(SignalKind::interrupt())?, terminate: heard(SignalKind::terminate())? })
+        let hangup = if hangup_is_ours() { Some(heard(SignalKind::hangup())?) } else { None };
+        Ok(Self { interrupt: heard(SignalKind::interrupt())?, terminate: heard(SignalKind::terminate())?, hangup })
     }
 
     pub(crate) async fn next(&mut self) {
+        let hangup = async {
+            match &mut self.hangup {
+                Some(hangup) => hangup.recv().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}
+            _ = hangup => {}
         }
     }
+}
+
+/// Whether a closed terminal is to stop us: `nohup` has it ignored. Where there is no `/proc` to ask, it ends us as it
+/// ends any program.
+fn hangup_is_ours() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let ignored = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let ignored = ignored.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // The first bit is signal 1, which is this one.
+    ignored.is_some_and(|mask| mask & 1 == 0)
 }

@@ -158,6 +158,37 @@ fn a_closed_pipe_is_no_failure() {
     assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
 }
 
+/// What was asked for is done, whoever reads about it.
+#[test]
+fn a_closed_pipe_stops_no_work() {
+    let world = World::new();
+    world.write("many.jsonl", "1\n".repeat(10_001));
+    unread(&world, &["enqueue", "mail", "--lines", "many.jsonl"]);
+    assert_eq!(world.json(&["queues", "list"])[0][0]["counts"]["waiting"], 10_001);
+    for id in ["one", "two"] {
+        world.ok(&["enqueue", "few", "--id", id]);
+    }
+    unread(&world, &["jobs", "cancel", "few", "one", "two", "--json"]);
+    assert_eq!(world.job("few", "two")["state"], "cancelled");
+}
+
+/// Runs it while nobody reads what it prints.
+fn unread(world: &World, args: &[&str]) {
+    let mut child = world.command(args).stdout(std::process::Stdio::piped()).spawn().expect("runs");
+    drop(child.stdout.take());
+    assert!(child.wait().expect("ends").success(), "{args:?}");
+}
+
+/// A terminal obeys what it is shown.
+#[test]
+fn control_characters_are_not_shown() {
+    let world = World::new();
+    world.ok(&["events", "append", "a\u{1b}[2Jb\nc", "t\u{1b}[31m", "--data", "\"\\u001b\\u009b\""]);
+    let shown = world.ok(&["events", "query"]) + &world.ok(&["events", "tail", "--from", "start", "--limit", "1"]);
+    assert!(!shown.contains(['\u{1b}', '\u{9b}']), "{shown:?}");
+    assert_eq!(shown.lines().count(), 3, "{shown:?}");
+}
+
 #[test]
 fn watch_shows_what_happens() {
     let world = World::new();

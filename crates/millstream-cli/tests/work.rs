@@ -4,7 +4,7 @@ mod support;
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use support::World;
+use support::{Running, World};
 
 fn drain(world: &World, queue: &str, exec: &str) {
     world.ok(&["work", "--queue", queue, "--exec", exec, "--drain", "-q"]);
@@ -136,7 +136,7 @@ fn a_second_interrupt_gives_jobs_back_at_once() {
         worker.signal(second);
         let (status, rest) = worker.end();
         assert!(status.success(), "{rest}");
-        assert!(rest.contains("1 jobs went back"), "{rest}");
+        assert!(rest.contains("1 job went back"), "{rest}");
         assert_dead(alive);
         assert_eq!(world.job("mail", "one")["state"], "waiting");
         drain(&world, "mail", "echo $MILLSTREAM_ATTEMPT");
@@ -195,4 +195,58 @@ fn a_command_may_enqueue() {
     drain(&world, "mail", &format!("{} enqueue next --id two", env!("CARGO_BIN_EXE_millstream")));
     assert_eq!(world.job("mail", "one")["output"], "two");
     assert_eq!(world.job("next", "two")["state"], "waiting");
+}
+
+#[test]
+fn a_closed_terminal_stops_the_worker_and_its_commands() {
+    let world = World::new();
+    let alive = pipe(&world);
+    world.ok(&["enqueue", "mail", "--id", "one"]);
+    let mut worker = world.start(&["work", "--queue", "mail", "--exec", FAMILY, "--grace", "100ms"]);
+    worker.until("begun");
+    worker.signal(Signal::HUP);
+    let (status, rest) = worker.end();
+    assert!(status.success(), "{rest}");
+    assert_dead(alive);
+    let job = world.job("mail", "one");
+    assert_eq!((&job["state"], &job["attempt"]), (&json!("waiting"), &json!(0)));
+}
+
+#[test]
+fn under_nohup_the_worker_outlives_the_terminal() {
+    let world = World::new();
+    let program = env!("CARGO_BIN_EXE_millstream");
+    let mut command = std::process::Command::new("sh");
+    let exec = format!("trap '' HUP; exec {program} work --queue mail --exec cat");
+    command.arg("-c").arg(exec).current_dir(world.path());
+    let mut worker = Running::of(command);
+    worker.until("working");
+    worker.signal(Signal::HUP);
+    world.ok(&["enqueue", "mail", "--id", "one"]);
+    while world.job("mail", "one")["state"] != "completed" {
+        assert!(worker.is_running(), "it was stopped");
+    }
+    worker.signal(Signal::TERM);
+    assert!(worker.end().0.success());
+}
+
+#[test]
+fn whoever_read_the_log_may_go() {
+    let world = World::new();
+    world.ok(&["enqueue", "mail", "--id", "one"]);
+    let mut command =
+        world.command(&["-vv", "work", "--queue", "mail", "--exec", "echo said >&2; echo done", "--drain"]);
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().expect("runs");
+    drop(child.stderr.take());
+    assert!(child.wait().expect("ends").success());
+    assert_eq!(world.job("mail", "one")["output"], "done");
+}
+
+#[test]
+fn a_command_that_says_much_fails_with_its_exit_code() {
+    let world = World::new();
+    world.ok(&["enqueue", "mail", "--id", "one", "--attempts", "1"]);
+    drain(&world, "mail", "head -c 100000 /dev/zero >&2; exit 3");
+    let error = world.job("mail", "one")["error"].clone();
+    assert_eq!(error["details"]["exitCode"], 3, "{error}");
 }

@@ -74,7 +74,7 @@ pub enum Signal {
 pub enum Wake {
     /// There may be work, or an earlier due time.
     Work,
-    /// A running job may have been cancelled or taken away: beat now.
+    /// A running job may have been cancelled or taken away: beat now. There may be work as well.
     Beat,
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use croner::{
     Cron, CronComponent,
-    parser::{CronParser, Seconds},
+    parser::{CronParser, Seconds, Year},
 };
 use jiff::{
     civil::DateTime,
@@ -108,7 +108,7 @@ impl Schedule {
         }
     }
 
-    /// Reads the expression and the time zone, and checks the rest.
+    /// Reads the expression and the time zone, and checks the rest: what it answers ticks some day.
     ///
     /// # Errors
     ///
@@ -116,7 +116,11 @@ impl Schedule {
     pub fn timetable(&self) -> Result<Timetable> {
         payload::check_key("schedule key", &self.key)?;
         self.options.check()?;
-        Timetable::new(&self.cron, &self.time_zone)
+        let timetable = Timetable::new(&self.cron, &self.time_zone)?;
+        match timetable.next_after(Timestamp::UNIX_EPOCH) {
+            Some(_) => Ok(timetable),
+            None => Err(Error::invalid("cron expression", &*self.cron, "a date that comes: this one never does")),
+        }
     }
 
     /// The job of one tick. Its id is the same in every process.
@@ -154,10 +158,14 @@ impl Timetable {
         let zone = TimeZone::get(time_zone).map_err(|_| {
             Error::invalid("time zone", time_zone, "an IANA time zone name, such as `UTC` or `Europe/Berlin`")
         })?;
-        let cron = CronParser::builder().seconds(Seconds::Optional).build().parse(cron).map_err(|error| {
-            let expected = format!("five cron fields, or six with seconds first, such as `*/5 * * * *` ({error})");
-            Error::invalid("cron expression", cron, expected)
-        })?;
+        let cron =
+            CronParser::builder().seconds(Seconds::Optional).year(Year::Disallowed).build().parse(cron).map_err(
+                |error| {
+                    let expected =
+                        format!("five cron fields, or six with seconds first, such as `*/5 * * * *` ({error})");
+                    Error::invalid("cron expression", cron, expected)
+                },
+            )?;
         Ok(Self { cron, zone })
     }
 

@@ -19,8 +19,7 @@ use crate::{
     claim::{ClaimRef, Claimed, Progress, Signal, Wake, Want},
     effects::{Append, Effects, NewEvent},
     error::{Error, Result},
-    event::EventQuery,
-    limits::PAGE_ROWS_MAX,
+    event::{Direction, EventQuery},
     name::{QueueName, StreamName, fitting},
     outcome::{Outcome, Settlement, Verdict},
     pattern::Pattern,
@@ -76,23 +75,23 @@ impl SplitJobStore {
         (self.events_apart && !effects.append.is_empty()) || (self.state_apart && !effects.state.is_empty())
     }
 
-    /// The version of a job's record stream, and the record of this life, if there is one.
+    /// The version of a job's record stream, and the record of this life, if there is one: the last, because a record
+    /// behind it is of a life behind this one.
     async fn read(&self, claim: &ClaimRef, life: &str) -> Result<(u64, Option<Record>)> {
-        let query = EventQuery { limit: PAGE_ROWS_MAX, ..EventQuery::of(Pattern::Exact(record_stream(claim)?)) };
-        let events = self.events.query(&query).await?;
-        let version = events.last().and_then(|event| event.version).unwrap_or(events.len() as u64);
-        let mut found = None;
-        for event in events {
-            if event.data["life"] == *life {
-                found = Some(serde_json::from_value(event.data).map_err(|error| Error::Corrupt {
-                    table: "events",
-                    column: "data",
-                    row: event.id.to_string(),
-                    why: format!("not a settlement record: {error}"),
-                })?);
-            }
+        let stream = Pattern::Exact(record_stream(claim)?);
+        let query = EventQuery { limit: 1, direction: Direction::Backward, ..EventQuery::of(stream) };
+        let Some(last) = self.events.query(&query).await?.pop() else { return Ok((0, None)) };
+        let version = last.version.unwrap_or(0);
+        if last.data["life"] != *life {
+            return Ok((version, None));
         }
-        Ok((version, found))
+        let record = serde_json::from_value(last.data).map_err(|error| Error::Corrupt {
+            table: "events",
+            column: "data",
+            row: last.id.to_string(),
+            why: format!("not a settlement record: {error}"),
+        })?;
+        Ok((version, Some(record)))
     }
 
     /// Replays a job whose outcome was recorded by an earlier holder; otherwise hands it on, with what was read in

@@ -56,10 +56,17 @@ impl Watcher {
             Wakes::Muted => self.shared.options.poll,
         };
         let renew = u32::try_from(TICK.as_millis() * u128::from(RENEW_TICKS) / tick.as_millis().max(1)).unwrap_or(1);
-        let mut ticks = 0;
+        let (mut ticks, mut blind) = (0, false);
         while self.shared.signals.tick(tick) {
-            if let Err(fault) = self.look() {
-                tracing::warn!(error = %fault.told("look for other processes' commits"), "looking again");
+            match self.look() {
+                Ok(()) => blind = false,
+                // Told once: it looks a hundred times a second.
+                Err(fault) if !blind => {
+                    let error = fault.told("look for other processes' commits");
+                    tracing::warn!(%error, "other processes' signals are not seen; looking on");
+                    blind = true;
+                }
+                Err(_) => {}
             }
             ticks += 1;
             if ticks >= renew.max(1) {

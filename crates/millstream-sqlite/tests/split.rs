@@ -6,7 +6,7 @@ use millstream_core::{
     Append, Capabilities, ClaimRef, Claimed, Effects, Error, EventQuery, EventStore, JobId, JobName, JobState,
     JobStore, ManualClock, NewEvent, NewJob, Outcome, Pattern, Progress, Queue, QueueName, QueueProvider, Realm,
     Settlement, Signal, SplitJobStore, StateOp, StateStore, Store, StoreOptions, Stores, StreamName, Timestamp,
-    Verdict, Wake, Want, WorkerManager, WorkerOptions,
+    Verdict, Wake, Want, WorkerManager, WorkerOptions, limits::PAGE_ROWS_MAX,
 };
 use millstream_sqlite::SqliteStore;
 use serde_json::{Value, json};
@@ -280,6 +280,21 @@ async fn a_job_that_runs_again_publishes_again() {
         }
     }
     assert_eq!(world.published().await, ["first", "second", "third"]);
+}
+
+#[tokio::test]
+async fn an_id_that_is_used_again_and_again_has_its_records_for_ever() {
+    let world = World::new().await;
+    let process = world.process();
+    // More lives than a page of a query has rows.
+    for life in 0..PAGE_ROWS_MAX + 2 {
+        world.enqueue("1").await;
+        let claimed = take(&process).await;
+        assert_eq!(claimed.len(), 1, "life {life} runs");
+        let verdict = settle(&process, settlement(&claimed[0].claim, "kind")).await;
+        assert!(matches!(verdict, Verdict::Settled(JobState::Completed)), "life {life}: {verdict:?}");
+        assert!(world.here.remove(&queue(), &JobId::new("1").unwrap()).await.unwrap());
+    }
 }
 
 #[tokio::test]

@@ -72,13 +72,14 @@ impl Enqueue {
     }
 
     async fn enqueue(&self, session: &Session, jobs: &[NewJob]) -> Result<(), Failure> {
-        let mut created = 0;
+        let (mut created, mut printed) = (0, Ok(()));
         for batch in jobs.chunks(ENQUEUE_BATCH_MAX) {
             for answer in session.stores.queue.enqueue(batch).await? {
                 let new = answer.is_created();
                 created += usize::from(new);
                 let value = json!({ "queue": self.queue, "id": answer.id(), "created": new });
-                session.output.either(&value, || answer.id().to_string())?;
+                // Whoever reads the ids may have enough of them; the jobs are enqueued all the same.
+                printed = printed.and_then(|()| session.output.either(&value, || answer.id().to_string()));
                 if !new {
                     session.output.talk(format_args!("queue `{}` already has job `{}`", self.queue, answer.id()));
                 }
@@ -87,6 +88,6 @@ impl Enqueue {
         if jobs.len() != 1 {
             session.output.talk(format_args!("{created} of {} jobs enqueued", jobs.len()));
         }
-        Ok(())
+        printed
     }
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::{
     args,
     failure::Failure,
-    output::{Output, Table, brief, time},
+    output::{Output, Table, brief, plain, time},
     session::{Interrupts, Session, next},
 };
 
@@ -149,7 +149,7 @@ fn table(events: &[Event], output: &Output) -> String {
     let mut table = Table::new(["POSITION", "TIME", "STREAM", "TYPE", "DATA"]);
     for event in events {
         let data = brief(&event.data, DATA_CHARS_MAX);
-        table.row([event.id.to_string(), time(event.ts), event.stream.to_string(), event.kind.to_string(), data]);
+        table.row([event.id.to_string(), time(event.ts), plain(event.stream.as_str()), plain(&event.kind), data]);
     }
     table.text(output)
 }
@@ -197,5 +197,6 @@ impl Tail {
 
 fn line(event: &Event, output: &Output) -> String {
     let data = brief(&event.data, DATA_CHARS_MAX);
-    format!("{} {} {} {} {data}", event.id, output.faint(&time(event.ts)), event.stream, event.kind)
+    let (stream, kind) = (plain(event.stream.as_str()), plain(&event.kind));
+    format!("{} {} {stream} {kind} {data}", event.id, output.faint(&time(event.ts)))
 }

@@ -186,12 +186,13 @@ fn sheet(job: &Job, output: &Output) -> String {
 impl Many {
     async fn run(&self, session: &Session, step: Step) -> Result<(), Failure> {
         let queue = &*session.stores.queue;
-        let mut refused = Vec::new();
+        let (mut refused, mut printed) = (Vec::new(), Ok(()));
         for id in &self.ids {
             let done = step.take(queue, &self.queue, id).await?;
             let value = json!({ "queue": self.queue, "id": id, step.done(): done });
             if session.output.json {
-                session.output.json(&value)?;
+                // Whoever reads on may have enough; the rest of the jobs was asked for all the same.
+                printed = printed.and_then(|()| session.output.json(&value));
             }
             if done {
                 session.output.talk(format_args!("{} `{id}`", step.done()));
@@ -199,7 +200,7 @@ impl Many {
                 refused.push(step.why_not(queue, &self.queue, id).await?);
             }
         }
-        if refused.is_empty() { Ok(()) } else { Err(Failure::new(refused.join("; "))) }
+        if refused.is_empty() { printed } else { Err(Failure::new(refused.join("; "))) }
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use crate::{
     args::{self, JobOptionArgs},
     failure::Failure,
-    output::{Output, Table, time_or_dash},
+    output::{Output, Table, plain, time_or_dash},
     session::Session,
 };
 
@@ -97,7 +97,7 @@ fn table(schedules: &[ScheduleInfo], output: &Output) -> String {
         let schedule = &info.schedule;
         table.row([
             schedule.queue.to_string(),
-            schedule.key.to_string(),
+            plain(&schedule.key),
             schedule.cron.to_string(),
             schedule.time_zone.to_string(),
             schedule.name.to_string(),

@@ -7,7 +7,8 @@ use std::{sync::Arc, time::Duration};
 
 use clap::Args;
 use millstream::{
-    Clock, JobName, QueueName, QueueWorkerOptions, SystemClock, WorkerManager, WorkerOptions, limits::CONCURRENCY_MAX,
+    Clock, JobName, QueueName, QueueWorkerOptions, SystemClock, Worker, WorkerManager, WorkerOptions,
+    limits::CONCURRENCY_MAX,
 };
 
 use crate::{
@@ -21,6 +22,8 @@ use exec::Exec;
 
 /// How often the command looks whether its workers are done.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How long a store may take to close before the command says what it waits for.
+const STORE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Run a command for each job of a queue.
 ///
@@ -32,8 +35,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// --snooze), anything else failed: again after the job's backoff. The end of its stderr is kept with the error. It is
 /// killed, with all that it started, when its job is cancelled or times out, and when its claim is lost.
 ///
-/// Ctrl-C (or SIGTERM) takes no more jobs and lets running ones end within --grace; what is left then, or at a second
-/// Ctrl-C, goes back to its queue without burning an attempt.
+/// Ctrl-C (or SIGTERM, or a closed terminal) takes no more jobs and lets running ones end within --grace; what is left
+/// then, or at a second Ctrl-C, goes back to its queue without burning an attempt.
 #[derive(Debug, Args)]
 pub(crate) struct Work {
     /// The queue; may be given several times.
@@ -63,25 +66,38 @@ pub(crate) struct Work {
 impl Work {
     pub(crate) async fn run(&self, globals: &Globals, output: &Output) -> Result<(), Failure> {
         let session = Session::open(globals, output).await?;
-        let done = self.work(&session).await;
-        session.close(done).await
-    }
-
-    async fn work(&self, session: &Session) -> Result<(), Failure> {
         let mut interrupts = Interrupts::listen()?;
         let options = session.config.worker_options();
-        let grace = self.grace.unwrap_or(options.grace);
-        let clock = options.clock.clone();
-        let workers = self.workers(session, options)?;
+        let (grace, clock) = (self.grace.unwrap_or(options.grace), options.clock.clone());
+        let workers = match self.workers(&session, options) {
+            Ok(workers) => workers,
+            Err(failure) => return session.close(Err(failure)).await,
+        };
+        let done = self.work(&session, &workers, &mut interrupts).await;
+        wait_for_running(&workers, grace, &*clock, &mut interrupts, output).await;
+        let closing = close(session, &workers, done);
+        tokio::select! {
+            closed = closing => closed,
+            () = leave(&*clock, &mut interrupts, output) => {
+                Err(Failure::new("left before the store answered: jobs that were running come back by their leases"))
+            }
+        }
+    }
+
+    /// Ends when the worker is to stop.
+    async fn work(
+        &self,
+        session: &Session,
+        workers: &WorkerManager,
+        interrupts: &mut Interrupts,
+    ) -> Result<(), Failure> {
         workers.start().await?;
         let names: Vec<String> = self.queues.iter().map(|queue| format!("`{queue}`")).collect();
         session.output.talk(format_args!("working {}; Ctrl-C stops", names.join(", ")));
-        let ended = tokio::select! {
+        tokio::select! {
             ended = self.drained(session) => ended,
             () = interrupts.next() => Ok(()),
-        };
-        stop(&workers, grace, &*clock, &mut interrupts, &session.output).await?;
-        ended
+        }
     }
 
     fn workers(&self, session: &Session, options: WorkerOptions) -> Result<WorkerManager, Failure> {
@@ -124,22 +140,20 @@ impl Work {
 }
 
 /// Takes no more jobs, and waits for running ones: for `grace`, or until it is interrupted again.
-async fn stop(
+async fn wait_for_running(
     workers: &WorkerManager,
     grace: Duration,
     clock: &dyn Clock,
     interrupts: &mut Interrupts,
     output: &Output,
-) -> Result<(), Failure> {
-    let queues = workers.queues();
-    let lanes: Vec<_> = queues.iter().filter_map(|queue| workers.get_worker(queue)).collect();
-    lanes.iter().for_each(millstream::Worker::pause);
-    let running = || lanes.iter().map(millstream::Worker::running).sum::<u32>();
-    if running() > 0 {
-        output.talk(format_args!("stopping: {} jobs may take {grace:?} to end; Ctrl-C stops now", running()));
+) {
+    let lanes = lanes(workers);
+    lanes.iter().for_each(Worker::pause);
+    if running(&lanes) > 0 {
+        output.talk(format_args!("stopping: {} may take {grace:?} to end; Ctrl-C stops now", jobs(running(&lanes))));
     }
     let ended = async {
-        while running() > 0 {
+        while running(&lanes) > 0 {
             clock.sleep(LOOK_AGAIN).await;
         }
     };
@@ -148,10 +162,33 @@ async fn stop(
         () = clock.sleep(grace) => {}
         () = interrupts.next() => {}
     }
-    let left = running();
-    workers.close_all_within(Duration::ZERO).await?;
-    if left > 0 {
-        output.talk(format_args!("{left} jobs went back to their queues"));
+}
+
+/// Gives back what is left, and closes the store; the work's own failure comes first.
+async fn close(session: Session, workers: &WorkerManager, done: Result<(), Failure>) -> Result<(), Failure> {
+    let left = running(&lanes(workers));
+    let closed = workers.close_all_within(Duration::ZERO).await;
+    if left > 0 && closed.is_ok() {
+        session.output.talk(format_args!("{} went back to the queue", jobs(left)));
     }
-    Ok(())
+    session.close(done.and(closed.map_err(Failure::from))).await
+}
+
+/// Ends when whoever interrupts has waited long enough for a store that does not answer.
+async fn leave(clock: &dyn Clock, interrupts: &mut Interrupts, output: &Output) {
+    clock.sleep(STORE_PATIENCE).await;
+    output.talk("still waiting for the store; Ctrl-C leaves at once");
+    interrupts.next().await;
+}
+
+fn lanes(workers: &WorkerManager) -> Vec<Worker> {
+    workers.queues().iter().filter_map(|queue| workers.get_worker(queue)).collect()
+}
+
+fn running(lanes: &[Worker]) -> u32 {
+    lanes.iter().map(Worker::running).sum()
+}
+
+fn jobs(count: u32) -> String {
+    if count == 1 { "1 job".to_owned() } else { format!("{count} jobs") }
 }

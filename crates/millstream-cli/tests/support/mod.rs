@@ -87,11 +87,7 @@ impl World {
 
     /// Starts it and does not wait.
     pub(crate) fn start(&self, args: &[&str]) -> Running {
-        let mut command = self.command(args);
-        command.stdout(Stdio::null()).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("runs");
-        let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
-        Running { child, stderr }
+        Running::of(self.command(args))
     }
 
     /// A text without what differs from run to run: this directory, ids, times.
@@ -132,6 +128,16 @@ fn ran(output: std::process::Output) -> Ran {
 }
 
 impl Running {
+    pub(crate) fn of(mut command: Command) -> Self {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().expect("runs");
+        let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
+        Self { child, stderr }
+    }
+
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().expect("asks").is_none()
+    }
+
     /// Reads stderr until a line holds this text; answers the line.
     pub(crate) fn until(&mut self, text: &str) -> String {
         let mut seen = String::new();

@@ -21,9 +21,10 @@ use super::{
     keeper::poll_with_jitter,
 };
 use crate::{
-    claim::{Claimed, Wake, Want},
+    claim::{ClaimRef, Claimed, Wake, Want},
     clock::Clock,
     entropy::Entropy,
+    error::{Error, Result},
     limits::CLAIM_BATCH_MAX,
     name::QueueName,
     outcome::Settlement,
@@ -104,6 +105,20 @@ impl Lanes {
     }
 }
 
+/// Gives up a claim whose task panics: nobody runs its job any more, so nobody may beat for it.
+struct Unwinding<'a> {
+    held: &'a Held,
+    claim: &'a ClaimRef,
+}
+
+impl Drop for Unwinding<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.held.drop_claim(self.claim);
+        }
+    }
+}
+
 pub(crate) struct Engine {
     pub(crate) jobs: Arc<dyn JobStore>,
     pub(crate) lanes: Arc<Lanes>,
@@ -116,6 +131,15 @@ pub(crate) struct Engine {
     pub(crate) heart: Arc<Mutex<Heart>>,
     pub(crate) keeper_look: Arc<Notify>,
     pub(crate) stop: CancellationToken,
+}
+
+/// How long a worker that stops waits for each answer of its store: past it, leases bring back what is left.
+pub(crate) const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// An answer that a worker that stops does not wait for for ever.
+pub(crate) async fn in_time(answer: impl Future<Output = Result<()>>) -> Result<()> {
+    let late = |_| Err(Error::unavailable("worker", "stop in time", "the store did not answer"));
+    tokio::time::timeout(STOP_PATIENCE, answer).await.unwrap_or_else(late)
 }
 
 type Waiting = Pin<Box<dyn Future<Output = Wake> + Send>>;
@@ -147,7 +171,7 @@ impl Engine {
 
     async fn take_until_stopped(&self, running: &mut JoinSet<QueueName>) {
         let mut hungry = true;
-        let mut waiting = self.register(&mut hungry).await;
+        let mut waiting = self.register().await;
         loop {
             if hungry {
                 hungry = self.take(running).await;
@@ -162,12 +186,13 @@ impl Engine {
                     }
                 }
                 wake = &mut waiting => {
-                    self.woken(wake, &mut hungry);
-                    waiting = self.register(&mut hungry).await;
+                    self.woken(wake);
+                    hungry = true;
+                    waiting = self.register().await;
                 }
                 () = self.lanes.changed.notified() => {
                     hungry = true;
-                    waiting = self.register(&mut hungry).await;
+                    waiting = self.register().await;
                 }
                 () = tokio::time::sleep(poll_with_jitter(self.poll, &*self.entropy)) => hungry = true,
             }
@@ -175,31 +200,20 @@ impl Engine {
     }
 
     /// Registers for the next wake-up before the look that follows, so that nothing falls between the two.
-    async fn register(&self, hungry: &mut bool) -> Waiting {
+    async fn register(&self) -> Waiting {
         let (jobs, queues) = (self.jobs.clone(), self.lanes.queues());
         let mut waiting: Waiting = Box::pin(async move { jobs.wait(&queues).await });
-        loop {
-            let early = std::future::poll_fn(|cx| std::task::Poll::Ready(waiting.as_mut().poll(cx))).await;
-            match early {
-                std::task::Poll::Pending => return waiting,
-                std::task::Poll::Ready(wake) => {
-                    self.woken(wake, hungry);
-                    let (jobs, queues) = (self.jobs.clone(), self.lanes.queues());
-                    waiting = Box::pin(async move { jobs.wait(&queues).await });
-                    // A store that is always ready must not keep the loop from its other work.
-                    tokio::task::yield_now().await;
-                }
-            }
+        let early = std::future::poll_fn(|cx| std::task::Poll::Ready(waiting.as_mut().poll(cx))).await;
+        match early {
+            std::task::Poll::Pending => waiting,
+            std::task::Poll::Ready(wake) => Box::pin(std::future::ready(wake)),
         }
     }
 
-    fn woken(&self, wake: Wake, hungry: &mut bool) {
-        match wake {
-            Wake::Work => {
-                *hungry = true;
-                self.keeper_look.notify_one();
-            }
-            Wake::Beat => self.heart.lock().unwrap_or_else(PoisonError::into_inner).poke(),
+    fn woken(&self, wake: Wake) {
+        self.keeper_look.notify_one();
+        if wake == Wake::Beat {
+            self.heart.lock().unwrap_or_else(PoisonError::into_inner).poke();
         }
     }
 
@@ -211,7 +225,15 @@ impl Engine {
             return false;
         }
         let asked_at = self.clock.monotonic();
-        let claimed = match self.jobs.claim(&wants).await {
+        let claimed = tokio::select! {
+            biased;
+            claimed = self.jobs.claim(&wants) => claimed,
+            () = self.stopped_for(STOP_PATIENCE) => {
+                tracing::warn!("the store did not answer a claim in time; what it took comes back by its lease");
+                return false;
+            }
+        };
+        let claimed = match claimed {
             Ok(claimed) => claimed,
             Err(error) => {
                 tracing::warn!(%error, "failed to claim");
@@ -219,10 +241,7 @@ impl Engine {
             }
         };
         if self.stop.is_cancelled() {
-            let claims: Vec<_> = claimed.into_iter().map(|job| job.claim).collect();
-            if let Err(error) = self.jobs.release(&claims).await {
-                tracing::warn!(%error, jobs = claims.len(), "failed to give back what a stopping worker took");
-            }
+            self.give_back(claimed).await;
             return false;
         }
         self.lanes.claimed(&wants, &claimed);
@@ -233,12 +252,29 @@ impl Engine {
         capped
     }
 
+    async fn stopped_for(&self, patience: Duration) {
+        self.stop.cancelled().await;
+        tokio::time::sleep(patience).await;
+    }
+
+    /// Claims whose answer came after the stop.
+    async fn give_back(&self, claimed: Vec<Claimed>) {
+        let claims: Vec<_> = claimed.into_iter().map(|job| job.claim).collect();
+        if claims.is_empty() {
+            return;
+        }
+        if let Err(error) = in_time(self.jobs.release(&claims)).await {
+            tracing::warn!(%error, jobs = claims.len(), "failed to give back what a stopping worker took");
+        }
+    }
+
     fn start(&self, job: Claimed, asked_at: Duration, running: &mut JoinSet<QueueName>) {
         let cancellation = self.held.take(&job.claim, asked_at);
         let (executor, held, finished) = (self.executor.clone(), self.held.clone(), self.finished.clone());
         let (jobs, clock) = (self.jobs.clone(), self.clock.clone());
         running.spawn(async move {
             let (queue, claim) = (job.claim.queue.clone(), job.claim.clone());
+            let _unwinding = Unwinding { held: &held, claim: &claim };
             if !held.trusts(&claim, clock.monotonic()) {
                 tracing::warn!(job = %claim, "not started: the lease ran out before its turn");
                 held.drop_claim(&claim);
@@ -256,7 +292,7 @@ impl Engine {
         });
     }
 
-    fn note_end(&self, ended: Result<QueueName, tokio::task::JoinError>) -> bool {
+    fn note_end(&self, ended: std::result::Result<QueueName, tokio::task::JoinError>) -> bool {
         match ended {
             Ok(queue) => self.lanes.ended(&queue),
             // Handlers' panics are caught; this is one of ours. The slot is lost, the claim runs out.

@@ -3,7 +3,7 @@
 use std::{
     any::Any,
     panic::{AssertUnwindSafe, catch_unwind},
-    pin::{Pin, pin},
+    pin::Pin,
     sync::{Arc, PoisonError, RwLock},
     task::{Context, Poll},
     time::Duration,
@@ -22,6 +22,8 @@ use crate::{
     claim::{ClaimRef, Claimed},
     clock::Clock,
     effects::Effects,
+    error::shorten,
+    limits::ERROR_BYTES_MAX,
     outcome::{Outcome, Settlement},
     payload,
     store::{Executor, StateStore},
@@ -54,7 +56,7 @@ impl JobExecutor {
             Err(error) => return settle(claim, error.into_outcome(attempt), Effects::default()),
         };
         let ctx = JobContext::new(job, cancellation.clone(), self.progress.clone(), self.state.clone());
-        let running = Caught(pin!(handler.run(data, ctx.clone())));
+        let running = Caught::new(async { handler.run(data, ctx.clone()).await });
         let ended = self.bounded(running, &cancellation, timeout).await;
         match ended {
             Ok(output) => match payload::text("job output", &output) {
@@ -116,20 +118,33 @@ fn settle(claim: ClaimRef, outcome: Outcome, effects: Effects) -> Ended {
     Ended::Settle(Settlement { claim, outcome, effects })
 }
 
-/// An error that no store can hold (NUL in its text, details over the limit) keeps what can be kept.
+/// An error that no store can hold (NUL in its text, more than the limit) keeps what can be kept.
 fn storable(outcome: Outcome) -> Outcome {
     let replace = |error: Value| match payload::text("job error", &error) {
-        Ok(_) => error,
-        Err(refused) => {
-            let message = error["message"].as_str().unwrap_or_default().replace('\0', "\u{fffd}");
-            json!({ "message": message, "attempt": error["attempt"], "dropped": refused.to_string() })
-        }
+        Ok(text) if text.len() <= ERROR_BYTES_MAX => error,
+        Ok(text) => reduced(&error, format!("{} bytes of JSON, of which {ERROR_BYTES_MAX} are kept", text.len())),
+        Err(refused) => reduced(&error, refused.to_string()),
     };
     match outcome {
         Outcome::Retry { error, after } => Outcome::Retry { error: replace(error), after },
         Outcome::Fail(error) => Outcome::Fail(replace(error)),
         Outcome::Cancel(error) => Outcome::Cancel(replace(error)),
         other => other,
+    }
+}
+
+/// The error without its details, and with as much of its message as fits.
+fn reduced(error: &Value, why: String) -> Value {
+    let message = error["message"].as_str().unwrap_or_default().replace('\0', "\u{fffd}");
+    let mut bytes_max = ERROR_BYTES_MAX;
+    loop {
+        let message = shorten(message.clone(), bytes_max);
+        let reduced = json!({ "message": message, "attempt": error["attempt"], "dropped": why });
+        if reduced.to_string().len() <= ERROR_BYTES_MAX || bytes_max == 0 {
+            return reduced;
+        }
+        // Escapes and the rest around it take room, too.
+        bytes_max /= 2;
     }
 }
 
@@ -147,16 +162,34 @@ impl Executor for JobExecutor {
 }
 
 /// A handler's future whose panic is a failed attempt.
-struct Caught<'a, F: ?Sized>(Pin<&'a mut F>);
+struct Caught<'a>(Option<Running<'a>>);
 
-impl<F: Future<Output = Result<Value, JobError>> + ?Sized> Future for Caught<'_, F> {
+type Running<'a> = Pin<Box<dyn Future<Output = Result<Value, JobError>> + Send + 'a>>;
+
+impl<'a> Caught<'a> {
+    fn new(running: impl Future<Output = Result<Value, JobError>> + Send + 'a) -> Self {
+        Self(Some(Box::pin(running)))
+    }
+}
+
+impl Future for Caught<'_> {
     type Output = Result<Value, JobError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some(running) = &mut self.0 else { return Poll::Pending };
         // The future is not polled again after a panic: the attempt is over, and what it held is dropped.
-        catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))).unwrap_or_else(|panic| {
+        catch_unwind(AssertUnwindSafe(|| running.as_mut().poll(cx))).unwrap_or_else(|panic| {
             Poll::Ready(Err(JobError::retry(format!("handler panicked: {}", text_of(&*panic)))))
         })
+    }
+}
+
+/// A handler that is dropped runs its destructors, and one of those may panic too: the attempt is over all the same.
+impl Drop for Caught<'_> {
+    fn drop(&mut self) {
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(self.0.take()))) {
+            tracing::error!("a handler panicked while it was dropped: {}", text_of(&*panic));
+        }
     }
 }
 

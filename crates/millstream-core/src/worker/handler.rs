@@ -7,7 +7,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::context::JobContext;
-use crate::{error::shorten, limits::ERROR_BYTES_MAX, outcome::Outcome};
+use crate::outcome::Outcome;
 
 /// Runs the jobs of one name, with JSON in and out. Closures with typed input and output become one through
 /// [`WorkerManager::register`](crate::WorkerManager::register).
@@ -90,7 +90,7 @@ impl JobError {
 
     /// What the store is told. `attempt` is noted in the error.
     pub(crate) fn into_outcome(self, attempt: u32) -> Outcome {
-        let mut error = json!({ "message": shorten(self.message, ERROR_BYTES_MAX), "attempt": attempt });
+        let mut error = json!({ "message": self.message, "attempt": attempt });
         if let Some(details) = self.details {
             error["details"] = details;
         }

@@ -4,7 +4,7 @@
 use std::{sync::Arc, thread::JoinHandle, time::Duration};
 
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{context::CancelReason, held::Held};
 use crate::{
@@ -52,6 +52,11 @@ impl Heart {
     /// Beats at once: a cancellation may be waiting.
     pub(crate) fn poke(&self) {
         self.poke.notify_one();
+    }
+
+    /// Stops beating when the answer is dropped, unless it was disarmed.
+    pub(crate) fn stop_with(&self) -> DropGuard {
+        self.stop.clone().drop_guard()
     }
 
     /// Ends the thread. It never waits for a beat in flight: its claims are settled or released by now.

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     context::JobContext,
-    engine::{Engine, Lane, Lanes},
+    engine::{Engine, Lane, Lanes, STOP_PATIENCE, in_time},
     executor::JobExecutor,
     handler::{Handler, JobError, Typed},
     heart::Heart,
@@ -32,9 +32,6 @@ use crate::{
     store::{Consumer, JobStore, OwnLoop, Work},
     stores::Stores,
 };
-
-/// What the last settles of a stop may take, beyond the grace, before the rest is left to the lease.
-const FLUSH_MAX: Duration = Duration::from_secs(5);
 
 /// The workers of one process: one consumer a queue, dispatch by job name.
 ///
@@ -55,8 +52,9 @@ struct Shared {
     phase: Mutex<Phase>,
     /// The shortest grace that a stop was asked for.
     grace: watch::Sender<Duration>,
-    /// One `close_all` at a time; a second caller waits for the first.
-    closing: tokio::sync::Mutex<()>,
+    /// The stop under way, a task of its own: it goes on when whoever asked for it stops waiting, or is a handler that
+    /// it ends. One caller waits for it at a time, the others for that one.
+    closing: tokio::sync::Mutex<JoinSet<Result<()>>>,
 }
 
 enum Phase {
@@ -220,12 +218,12 @@ impl WorkerManager {
         *phase = Phase::Running(Running {
             jobs,
             held,
-            heart,
             stop,
-            engine: owned(engine.run(self.shared.grace.subscribe())),
+            engine: vital(engine.run(self.shared.grace.subscribe()), &heart),
             last,
-            settler: owned(settler.run()),
-            keeper: owned(keeper.run()),
+            settler: vital(settler.run(), &heart),
+            keeper: vital(keeper.run(), &heart),
+            heart,
         });
         Ok(())
     }
@@ -276,7 +274,8 @@ impl WorkerManager {
     }
 
     /// Stops gracefully: no new claims, running jobs get the options' grace, the rest go back to their queues without
-    /// burning an attempt. Finished jobs are settled. Waits for a `close_all` that is under way.
+    /// burning an attempt. Finished jobs are settled. Waits for a `close_all` that is under way, and goes on when its
+    /// caller stops waiting.
     ///
     /// # Errors
     ///
@@ -297,18 +296,17 @@ impl WorkerManager {
             *shortest = grace.min(*shortest);
             shorter
         });
-        let _one = self.shared.closing.lock().await;
+        let mut closing = self.shared.closing.lock().await;
         let phase = std::mem::replace(&mut *self.phase(), Phase::Closed);
         match phase {
-            Phase::New | Phase::Closed => Ok(()),
-            Phase::Running(running) => running.close().await,
-            Phase::OwnLoops(consumers) => {
-                let mut answer = Ok(());
-                for (_, consumer) in consumers {
-                    answer = answer.and(consumer.stop(grace).await);
-                }
-                answer
-            }
+            Phase::New | Phase::Closed => {}
+            Phase::Running(running) => drop(closing.spawn(running.close())),
+            Phase::OwnLoops(consumers) => drop(closing.spawn(stop_own_loops(consumers, grace))),
+        }
+        match closing.join_next().await {
+            None => Ok(()),
+            Some(Ok(closed)) => closed,
+            Some(Err(error)) => Err(Error::unavailable("worker", "stop", error)),
         }
     }
 
@@ -323,11 +321,24 @@ impl fmt::Debug for WorkerManager {
     }
 }
 
-/// A task with an owner: it ends with the set.
-fn owned(task: impl Future<Output = ()> + Send + 'static) -> JoinSet<()> {
+/// A task with an owner: it ends with the set. Where it ends before its time (its runtime goes down, or it panics), so
+/// does the heart: the claims of jobs that nobody runs any more must run out.
+fn vital(task: impl Future<Output = ()> + Send + 'static, heart: &Mutex<Heart>) -> JoinSet<()> {
+    let last_beat = heart.lock().unwrap_or_else(PoisonError::into_inner).stop_with();
     let mut owner = JoinSet::new();
-    owner.spawn(task);
+    owner.spawn(async move {
+        task.await;
+        last_beat.disarm();
+    });
     owner
+}
+
+async fn stop_own_loops(consumers: HashMap<QueueName, Box<dyn Consumer>>, grace: Duration) -> Result<()> {
+    let mut answer = Ok(());
+    for (_, consumer) in consumers {
+        answer = answer.and(consumer.stop(grace).await);
+    }
+    answer
 }
 
 impl Running {
@@ -335,12 +346,12 @@ impl Running {
         self.stop.cancel();
         self.engine.join_next().await;
         self.last.cancel();
-        if tokio::time::timeout(FLUSH_MAX, self.settler.join_next()).await.is_err() {
+        if tokio::time::timeout(STOP_PATIENCE, self.settler.join_next()).await.is_err() {
             tracing::warn!("the store did not take the last settles in time; those jobs will run again");
             self.settler.shutdown().await;
         }
         let left = self.held.all();
-        let released = if left.is_empty() { Ok(()) } else { self.jobs.release(&left).await };
+        let released = if left.is_empty() { Ok(()) } else { in_time(self.jobs.release(&left)).await };
         left.iter().for_each(|claim| self.held.drop_claim(claim));
         self.keeper.shutdown().await;
         self.heart.lock().unwrap_or_else(PoisonError::into_inner).stop();

@@ -81,8 +81,19 @@ impl Settler {
         if notes.is_empty() {
             return;
         }
-        if let Err(error) = self.jobs.progress(&notes).await {
-            tracing::warn!(%error, jobs = notes.len(), "failed to note progress");
+        match self.jobs.progress(&notes).await {
+            Ok(()) => {}
+            Err(error) if error.is_transient() || notes.len() == 1 => {
+                tracing::warn!(%error, jobs = notes.len(), "failed to note progress");
+            }
+            // Refused as a whole: one by one, so that only the cause is hurt.
+            Err(_) => {
+                for note in &notes {
+                    if let Err(error) = self.jobs.progress(std::slice::from_ref(note)).await {
+                        tracing::warn!(job = %note.claim, %error, "failed to note progress");
+                    }
+                }
+            }
         }
     }
 

@@ -7,7 +7,7 @@ use millstream::{CancelReason, Clock, Handler, JobContext, JobError, SystemClock
 use serde_json::{Value, json};
 
 use super::child::{Child, Ended};
-use crate::output::Output;
+use crate::{args::shortened, output::Output};
 
 /// Exit code of a command whose job should not be tried again (`EX_DATAERR`).
 const FAIL: i32 = 65;
@@ -15,6 +15,9 @@ const FAIL: i32 = 65;
 const SNOOZE: i32 = 75;
 /// How long a command may take to end after SIGTERM: less than the worker waits for its handler.
 const TERM_GRACE: Duration = Duration::from_secs(3);
+
+/// How much of the last line of stderr is in an error's message; its details have the rest.
+const LINE_CHARS_MAX: usize = 500;
 
 /// Runs a command for each job.
 pub(super) struct Exec {
@@ -105,7 +108,7 @@ fn output(stdout: &[u8]) -> Value {
 /// What happened, with the last line of what the command said about it.
 fn told(ended: &Ended, what: &str) -> String {
     match ended.stderr.lines().rev().find(|line| !line.trim().is_empty()) {
-        Some(line) => format!("{what}: {}", line.trim()),
+        Some(line) => format!("{what}: {}", shortened(line.trim(), LINE_CHARS_MAX)),
         None => what.to_owned(),
     }
 }

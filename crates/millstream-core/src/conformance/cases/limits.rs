@@ -120,6 +120,8 @@ cases! {
         let cases = [
             ("an expression that is none", bad(|schedule| schedule.cron = "every day".into())),
             ("a minute that does not exist", bad(|schedule| schedule.cron = "61 * * * *".into())),
+            ("a date that never comes", bad(|schedule| schedule.cron = "0 0 30 2 *".into())),
+            ("a year", bad(|schedule| schedule.cron = "0 0 0 1 1 * 2099".into())),
             ("an unknown time zone", bad(|schedule| schedule.time_zone = "Mars/Olympus".into())),
             ("an empty key", bad(|schedule| schedule.key = "".into())),
             ("data with NUL", bad(|schedule| schedule.data = json!("\0"))),
