@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use millstream_core::{Error, Result};
 use tokio::task::JoinSet;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, types::Type};
 
 use crate::{
     connect::{Connector, Target},
@@ -109,9 +109,10 @@ pub(crate) async fn open(connector: &Arc<Connector>) -> Result<(Client, JoinSet<
 
 /// Where the schema stands, as this connection sees it.
 pub(crate) async fn look(client: &Client, schema: &SchemaName) -> Result<SchemaStatus, Fault> {
-    let there = "select to_regclass($1) is not null";
-    let table = schema.fill("{schema}.migration");
-    let found = match client.query_typed(there, &[(&table, tokio_postgres::types::Type::TEXT)]).await?[0].get(0) {
+    // By the tables of the catalogue, not by `to_regclass`: that answers from a cache, which may be older than the lock.
+    let there = "select exists (select from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace \
+                 where n.nspname = $1 and c.relname = 'migration')";
+    let found = match client.query_typed(there, &[(&schema.as_str(), Type::TEXT)]).await?[0].get(0) {
         true => {
             let version = schema.fill("select coalesce(max(version), 0) from {schema}.migration");
             let version: i32 = client.query_typed(&version, &[]).await?[0].get(0);

@@ -83,7 +83,7 @@ impl PostgresStore {
         drop((client, driver));
         let prepare = options.prepare.unwrap_or(!pooler);
         let realm = Realm::new(format!("{realm}:{}", name.as_str()));
-        Ok(Self::start(options, store, Place { name, realm, connector, prepare, pooler })?)
+        Self::start(options, store, Place { name, realm, connector, prepare, pooler })
     }
 
     fn start(options: PostgresOptions, store: StoreOptions, place: Place) -> Result<Self> {

@@ -123,9 +123,8 @@ impl Backend for Opened {
         let drop = format!("drop schema if exists {} cascade", self.trial.schema);
         // A session that is just ending, or a vacuum, may hold what is to be dropped.
         for _ in 0..10 {
-            match self.trial.run(&drop).await {
-                Ok(()) => return Ok(()),
-                Err(error) => eprintln!("{error}: {:?}", std::error::Error::source(&error)),
+            if self.trial.run(&drop).await.is_ok() {
+                return Ok(());
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }

@@ -1,7 +1,7 @@
 -- Stores jobs: all of them but those whose id is taken. Answers a row for each that is new, by its place.
 -- $1 queues, $2 callers' ids or null, $3 and $4 number and time that such an id would mean if it were ours,
 -- $5 names, $6 data, $7 traces, $8 settings, $9 priorities, $10 attempts, $11 due times, $12 delays in microseconds,
--- $13 removals. Rides job_key_pkey.
+-- $13 removals. Rides job_key_pkey, job_pkey.
 with clock as materialized (
     select {schema}.now() as now, {schema}.watched() as watched
 ), input as materialized (
@@ -10,13 +10,15 @@ with clock as materialized (
                 $8::text[], $9::integer[], $10::integer[], $11::timestamptz[], $12::bigint[], $13::text[])
          with ordinality as u(queue, key, twin, twin_at, name, data, trace, settings, priority, attempts, due, delay,
                               removal, ord)
+), twins as materialized (
+    select i.ord from input i cross join lateral (
+        select from {schema}.job j
+        where j.queue = i.queue and j.id = i.twin and j.key is null and j.created_at = i.twin_at offset 0) j
+    where i.twin is not null
 ), keyed as (
     insert into {schema}.job_key (queue, key, job)
     select i.queue, i.key, i.job from input i
-    where i.key is not null
-      and (i.twin is null or not exists (
-          select from {schema}.job j
-          where j.queue = i.queue and j.id = i.twin and j.key is null and j.created_at = i.twin_at))
+    where i.key is not null and (i.ord in (select ord from twins)) is not true
     order by i.queue, i.key, i.ord
     on conflict do nothing
     returning job

@@ -1,6 +1,6 @@
 -- A page of a queue's jobs in some states, newest first.
 -- $1 queue, $2 only below this number, $3 name or null, $4 since, $5 until, $6 at most so many, $7 states.
--- Rides job_live_pkey and job_done_state.
+-- Rides job_live_pkey, and job_done_state: the order by state and number is what only that index has.
 select b.id as job, b.key, b.created_at, b.name, b.data::text as data, b.settings::text as settings, p.value::text as progress,
        l.job is not null as live, coalesce(l.state, d.state)::text as state, coalesce(l.cancel, d.cancel) as cancel,
        coalesce(l.run_at, d.run_at) as run_at, coalesce(l.attempt, d.attempt) as attempt,
@@ -23,8 +23,8 @@ from (select j.*, x.live_state, x.done_state from (
                      and ($3::text is null or j.name = $3::text)
                      and ($4::timestamptz is null or j.created_at >= $4::timestamptz)
                      and ($5::timestamptz is null or j.created_at < $5::timestamptz) offset 0) j
-               where d.queue = $1::integer and d.state = s.state::"char" and d.job < $2::bigint
-               order by d.job desc limit $6::bigint) x)
+               where d.queue = $1::integer and (d.state, d.job) < (s.state::"char", $2::bigint) and d.state >= s.state::"char"
+               order by d.state desc, d.job desc limit $6::bigint) x)
       ) x cross join lateral (
           select j.* from {schema}.job j where j.queue = $1::integer and j.id = x.job offset 0) j
       order by j.id desc limit $6::bigint) b

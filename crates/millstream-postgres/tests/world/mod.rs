@@ -13,6 +13,7 @@ pub(crate) fn databases() -> Vec<(Version, Database)> {
     postgres::available().into_iter().map(database).collect()
 }
 
+#[allow(dead_code, reason = "not every test target looks behind the store")]
 /// A plain connection, and the task that drives it.
 pub(crate) async fn connect(url: &str) -> (Client, JoinSet<()>) {
     let (client, wire) = tokio_postgres::connect(url, NoTls).await.expect("the test's server answers");
