@@ -20,6 +20,10 @@ pub trait Harness: Send + Sync + 'static {
     fn one_realm(&self) -> bool {
         true
     }
+    /// Whether the broken twins run on it. Another configuration of a store whose twins run already needs none.
+    fn twinned(&self) -> bool {
+        true
+    }
     /// A fresh, empty store that no other trial sees. A store without a clock of its own uses that of `options`.
     async fn open(&self, options: StoreOptions) -> Result<Box<dyn Backend>>;
 }
