@@ -250,3 +250,14 @@ fn a_command_that_says_much_fails_with_its_exit_code() {
     let error = world.job("mail", "one")["error"].clone();
     assert_eq!(error["details"]["exitCode"], 3, "{error}");
 }
+
+#[test]
+fn a_file_that_is_deleted_under_a_worker_is_told() {
+    let world = World::new();
+    let mut worker = world.start(&["work", "--queue", "mail", "--exec", "cat"]);
+    worker.until("working");
+    std::fs::remove_file(world.path().join("millstream.db")).expect("removes");
+    worker.until("was deleted or replaced");
+    worker.signal(Signal::TERM);
+    assert!(worker.end().0.success());
+}

@@ -23,6 +23,8 @@ const TICK: Duration = Duration::from_millis(10);
 pub(crate) const WATCH_LEASE_S: u32 = 60;
 /// Ticks between two renewals: some ten seconds, so that five may fail.
 const RENEW_TICKS: u32 = 1_000;
+/// Ticks between two looks whether the file is still where it was: some second.
+const FILE_TICKS: u32 = 100;
 /// Rows of the feed read at once.
 const FEED_ROWS: u32 = 1_000;
 
@@ -33,12 +35,36 @@ pub(crate) struct Watcher {
     /// What the last look saw.
     version: i64,
     feed: i64,
+    /// The file at the path when it was opened; `None` for a store in memory, and where files have no number.
+    file: Option<FileId>,
+}
+
+/// Tells files apart whatever they are called.
+#[derive(PartialEq, Eq)]
+struct FileId {
+    device: u64,
+    number: u64,
+}
+
+impl FileId {
+    #[cfg(unix)]
+    fn at(path: &str) -> Option<Self> {
+        use std::os::unix::fs::MetadataExt as _;
+        let found = std::fs::metadata(path).ok()?;
+        Some(Self { device: found.dev(), number: found.ino() })
+    }
+
+    #[cfg(not(unix))]
+    fn at(_: &str) -> Option<Self> {
+        None
+    }
 }
 
 impl Watcher {
     /// Takes its baseline before anybody can wait: what changes later is seen as a change.
     pub(crate) fn new(conn: Connection, shared: Arc<Shared>, writer: Writer) -> Result<Self, Fault> {
-        let mut watcher = Self { conn, shared, writer, version: 0, feed: 0 };
+        let file = conn.path().and_then(FileId::at);
+        let mut watcher = Self { conn, shared, writer, version: 0, feed: 0, file };
         watcher.version = watcher.version()?;
         watcher.feed = watcher.conn.first(sql::FEED_LAST, [], |row| row.get(0))?.flatten().unwrap_or(0);
         watcher.look_at_counters()?;
@@ -69,10 +95,24 @@ impl Watcher {
                 Err(_) => {}
             }
             ticks += 1;
+            if ticks % FILE_TICKS == 0 {
+                self.look_at_path();
+            }
             if ticks >= renew.max(1) {
                 ticks = 0;
                 self.renew_watches();
             }
+        }
+    }
+
+    /// A file that was deleted or replaced is written on by who has it open, and by nobody else: said once.
+    fn look_at_path(&mut self) {
+        let Some(path) = self.conn.path() else { return };
+        if self.file.is_some() && self.file != FileId::at(path) {
+            tracing::error!(
+                "`{path}` was deleted or replaced: other programs do not see what this one writes; restart it"
+            );
+            self.file = None;
         }
     }
 
