@@ -22,8 +22,7 @@ fn an_unknown_adapter() {
         1,
         "error: queue.adapter: got `pgboss`, expected an adapter of this build: `sqlite`, `memory` or `postgres`",
     );
-    let ran =
-        world.command(&["queues", "list"]).env("REDIS_URL", "redis://ada:s3cret@db/0").output().expect("runs");
+    let ran = world.command(&["queues", "list"]).env("REDIS_URL", "redis://ada:s3cret@db/0").output().expect("runs");
     let stderr = String::from_utf8(ran.stderr).expect("UTF-8");
     assert!(stderr.contains("got `redis`") && stderr.contains("REDIS_URL"), "{stderr}");
     assert!(!stderr.contains("s3cret"), "{stderr}");

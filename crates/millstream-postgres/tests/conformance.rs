@@ -28,6 +28,8 @@ struct Postgres {
     url: String,
     pool_size: usize,
     prepare: Option<bool>,
+    /// Whether it is a server that another harness has already.
+    again: bool,
 }
 
 impl Postgres {
@@ -41,6 +43,10 @@ impl Postgres {
 impl Harness for Postgres {
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn twinned(&self) -> bool {
+        !self.again
     }
 
     async fn open(&self, options: StoreOptions) -> Result<Box<dyn Backend>> {
@@ -137,10 +143,11 @@ fn main() -> ExitCode {
     let mut harnesses: Vec<Arc<dyn Harness>> = Vec::new();
     for (version, database) in &databases {
         let url = database.url();
-        let plain = |name: String, pool_size, prepare| Postgres { name, url: url.clone(), pool_size, prepare };
-        harnesses.push(Arc::new(plain(format!("postgres-{version}"), 6, None)));
-        harnesses.push(Arc::new(plain(format!("postgres-{version}-pool-of-one"), 1, None)));
-        harnesses.push(Arc::new(plain(format!("postgres-{version}-unprepared"), 4, Some(false))));
+        let plain =
+            |name: String, pool_size, prepare, again| Postgres { name, url: url.clone(), pool_size, prepare, again };
+        harnesses.push(Arc::new(plain(format!("postgres-{version}"), 6, None, false)));
+        harnesses.push(Arc::new(plain(format!("postgres-{version}-pool-of-one"), 1, None, true)));
+        harnesses.push(Arc::new(plain(format!("postgres-{version}-unprepared"), 4, Some(false), true)));
     }
     millstream_core::conformance::run(harnesses)
 }
