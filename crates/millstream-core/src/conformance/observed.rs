@@ -1,4 +1,5 @@
-//! A job store that can be seen working: for cases that wait for a beat rather than for a time.
+//! A job store that can be seen working, and that may have one settlement it can never write: for cases that wait for
+//! a beat rather than for a time, and for trouble that no real store makes on demand.
 
 use std::{sync::Arc, time::Duration};
 
@@ -6,19 +7,26 @@ use async_trait::async_trait;
 use tokio::sync::watch;
 
 use crate::{
-    Capabilities, ClaimRef, Claimed, JobStore, Progress, QueueName, Realm, Result, Settlement, Signal, Store,
-    Timestamp, Verdict, Wake, Want,
+    Capabilities, ClaimRef, Claimed, Error, JobId, JobStore, Progress, QueueName, Realm, Result, Settlement, Signal,
+    Store, Timestamp, Verdict, Wake, Want,
 };
 
 /// A job store that counts its beats.
 pub(super) struct Observed {
     jobs: Arc<dyn JobStore>,
     beats: watch::Sender<u64>,
+    /// The job whose settlements fail, and with them every batch they are in.
+    poison: Option<JobId>,
 }
 
 impl Observed {
     pub(super) fn over(jobs: Arc<dyn JobStore>) -> Self {
-        Self { jobs, beats: watch::Sender::new(0) }
+        Self { jobs, beats: watch::Sender::new(0), poison: None }
+    }
+
+    /// Fails every batch with a settlement of this job, as a damaged page under its row would.
+    pub(super) fn poisoned_by(self, job: JobId) -> Self {
+        Self { poison: Some(job), ..self }
     }
 
     /// How many beats were answered.
@@ -61,6 +69,9 @@ impl JobStore for Observed {
     }
 
     async fn settle(&self, batch: &[Settlement]) -> Result<Vec<Verdict>> {
+        if batch.iter().any(|settlement| Some(&settlement.claim.job) == self.poison.as_ref()) {
+            return Err(Error::unavailable(self.kind(), "settle claims", "a page is damaged"));
+        }
         self.jobs.settle(batch).await
     }
 

@@ -211,8 +211,14 @@ impl WorkerManager {
         };
         let progress = self.shared.progress.clone();
         let last = CancellationToken::new();
-        let settler =
-            Settler { jobs: jobs.clone(), held: held.clone(), progress, finished: received, last: last.clone() };
+        let settler = Settler {
+            jobs: jobs.clone(),
+            held: held.clone(),
+            progress,
+            finished: received,
+            last: last.clone(),
+            failures: 0,
+        };
         let (clock, entropy) = (options.clock.clone(), options.entropy.clone());
         let keeper = Keeper { jobs: jobs.clone(), clock, entropy, poll: options.poll, look: keeper_look };
         *phase = Phase::Running(Running {

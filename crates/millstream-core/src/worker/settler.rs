@@ -25,6 +25,10 @@ pub(crate) const BACKLOG: usize = 4 * SETTLE_BATCH_MAX;
 /// The first wait after a store that could not be reached, doubled up to the last.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(5);
+/// After so many failures of whole batches, settlements are tried one by one.
+const APART_AFTER: u32 = 3;
+/// One by one, so many failures before the first success mean that it is the store, and the rest waits.
+const PROBES: usize = 3;
 
 /// The latest progress of each running job that is not stored yet. Written by handlers, taken by the settler.
 #[derive(Default)]
@@ -52,6 +56,8 @@ pub(crate) struct Settler {
     pub(crate) finished: mpsc::Receiver<Settlement>,
     /// Fired when the engine has ended: what is in the channel is the last.
     pub(crate) last: CancellationToken,
+    /// Settles in a row that the store could not do.
+    pub(crate) failures: u32,
 }
 
 impl Settler {
@@ -70,9 +76,23 @@ impl Settler {
             }
             // Progress first: a job's last report must not come after its end.
             self.note_progress().await;
-            if !batch.is_empty() {
-                batch = self.settle(batch).await;
+            if batch.is_empty() {
+                continue;
             }
+            batch = self.settle(batch).await;
+            if self.failures > 0 {
+                tokio::time::sleep(RETRY_FIRST.saturating_mul(1 << self.failures.min(7)).min(RETRY_LAST)).await;
+                self.join_waiting(&mut batch);
+            }
+        }
+    }
+
+    /// What finished while the store was in trouble travels with what is tried again.
+    fn join_waiting(&mut self, batch: &mut Vec<Settlement>) {
+        while batch.len() < SETTLE_BATCH_MAX
+            && let Ok(one) = self.finished.try_recv()
+        {
+            batch.push(one);
         }
     }
 
@@ -97,27 +117,57 @@ impl Settler {
         }
     }
 
-    /// Settles a batch; answers what has to be settled again, in another way.
-    async fn settle(&self, batch: Vec<Settlement>) -> Vec<Settlement> {
-        let mut wait = RETRY_FIRST;
-        loop {
-            match self.jobs.settle(&batch).await {
+    /// Settles a batch; answers what has to be settled again: in another way, or because the store was in trouble.
+    async fn settle(&mut self, batch: Vec<Settlement>) -> Vec<Settlement> {
+        if self.failures >= APART_AFTER {
+            return self.settle_apart(batch).await;
+        }
+        match self.jobs.settle(&batch).await {
+            Ok(verdicts) => {
+                self.failures = 0;
+                batch.into_iter().zip(verdicts).filter_map(|(one, verdict)| self.judge(one, verdict)).collect()
+            }
+            Err(error) if error.is_transient() => {
+                // The claims are still beaten for; if they are lost meanwhile, the fence says so.
+                tracing::warn!(%error, jobs = batch.len(), "failed to settle; trying again");
+                self.failures += 1;
+                batch
+            }
+            Err(error) => self.isolate(batch, error).await,
+        }
+    }
+
+    /// The store has been in trouble for a while, or one settlement is its trouble: each on its own, so that one that
+    /// can never be written does not hold up the others.
+    async fn settle_apart(&mut self, batch: Vec<Settlement>) -> Vec<Settlement> {
+        let (mut again, mut untried) = (Vec::new(), Vec::new());
+        let (mut failed, mut settled) = (Vec::new(), false);
+        for one in batch {
+            if !settled && failed.len() >= PROBES {
+                untried.push(one);
+                continue;
+            }
+            match self.jobs.settle(std::slice::from_ref(&one)).await {
                 Ok(verdicts) => {
-                    return batch
-                        .into_iter()
-                        .zip(verdicts)
-                        .filter_map(|(one, verdict)| self.judge(one, verdict))
-                        .collect();
+                    settled = true;
+                    again.extend(verdicts.into_iter().filter_map(|verdict| self.judge(one.clone(), verdict)));
                 }
                 Err(error) if error.is_transient() => {
-                    // The claims are still beaten for; if they are lost meanwhile, the fence says so.
-                    tracing::warn!(%error, jobs = batch.len(), "failed to settle; trying again in {wait:?}");
-                    tokio::time::sleep(wait).await;
-                    wait = (wait * 2).min(RETRY_LAST);
+                    tracing::warn!(job = %one.claim, %error, "failed to settle; trying again");
+                    failed.push(one);
                 }
-                Err(error) => return self.isolate(batch, error).await,
+                Err(error) => again.extend(self.isolate(vec![one], error).await),
             }
         }
+        self.failures = match (failed.is_empty(), settled) {
+            (true, _) => 0,
+            (false, true) => APART_AFTER,
+            (false, false) => self.failures.saturating_add(1),
+        };
+        // Those that failed go last: the next look tries others first.
+        again.extend(untried);
+        again.extend(failed);
+        again
     }
 
     /// A batch that the store refuses as a whole: one by one, so that only the cause is hurt.

@@ -558,6 +558,24 @@ cases! {
         Ok(())
     }
 
+    /// One settlement that can never be written holds up no other.
+    #[breaks_on(LostSettle)]
+    async fn a_settlement_that_cannot_be_written_holds_up_no_other(world: &World) -> Checked {
+        let observed = Observed::over(world.jobs.clone()).poisoned_by(id("3"));
+        let manager = WorkerManager::with_work(stores(world), Work::Shared(Arc::new(observed)), options(world));
+        manager.register(&q(), &name("work"), |_: Value, _| async { Ok::<_, JobError>(()) })?;
+        let ids = world.add_all(numbered(8)).await?;
+        manager.start().await?;
+        for other in ids.iter().filter(|other| other.as_str() != "3") {
+            ensure_eq!(ended(world, other).await?.state, JobState::Completed, "job {other}");
+        }
+        ensure_eq!(world.state_of(&id("3")).await?, JobState::Active, "the one that cannot be written");
+        // What cannot be settled goes back in the end.
+        world.within("the stop", manager.close_all_within(Duration::ZERO)).await??;
+        ensure_eq!(world.state_of(&id("3")).await?, JobState::Waiting, "it was given back");
+        Ok(())
+    }
+
     /// A worker takes no more jobs than it has slots.
     #[breaks_on(IgnoresCaps)]
     async fn concurrency_is_never_exceeded(world: &World) -> Checked {
