@@ -55,7 +55,8 @@ impl Harness for Postgres {
         let (client, driver) = world::connect(&self.url).await;
         millstream_postgres::schema::up(&postgres).await?;
         let trial = Trial { schema, postgres, options, client, _driver: driver, opened: Mutex::default() };
-        trial.set_time().await?;
+        let now = trial.options.clock.now();
+        trial.set_time(now).await?;
         let first = trial.connect().await?;
         Ok(Box::new(Opened { trial, first }))
     }
@@ -84,12 +85,11 @@ impl Trial {
     }
 
     /// The store's time stands where the trial's clock does: the one function that tells it is replaced.
-    async fn set_time(&self) -> Result<()> {
+    async fn set_time(&self, now: Timestamp) -> Result<()> {
         let text = format!(
             "create or replace function {}.now() returns timestamptz language sql volatile parallel safe \
              as $$ select timestamptz '{}' $$",
-            self.schema,
-            self.options.clock.now()
+            self.schema, now
         );
         self.run(&text).await
     }
@@ -114,8 +114,8 @@ impl Backend for Opened {
         self.second().await
     }
 
-    async fn advance(&self, _by: Duration) -> Result<()> {
-        self.trial.set_time().await
+    async fn advance(&self, by: Duration) -> Result<()> {
+        self.trial.set_time(self.trial.options.clock.now() + by).await
     }
 
     async fn now(&self) -> Result<Option<Timestamp>> {

@@ -18,6 +18,8 @@ use crate::Signals;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long it waits on the broken store: there, what must come mostly does not.
 const PATIENCE_BROKEN: Duration = Duration::from_millis(300);
+/// Trials at once.
+const TRIALS_PER_CORE: usize = 4;
 /// A case that takes longer hangs.
 const CASE_TIME_MAX: Duration = Duration::from_secs(60);
 
@@ -43,7 +45,11 @@ pub fn run(harnesses: impl IntoIterator<Item = Arc<dyn Harness>>) -> ExitCode {
     for harness in harnesses {
         all.extend(trials(&harness));
     }
-    libtest_mimic::run(&Arguments::from_args(), all).exit_code()
+    let mut arguments = Arguments::from_args();
+    // Most of a trial is waiting: for a disk, a server, or what must not come.
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    arguments.test_threads.get_or_insert(cores * TRIALS_PER_CORE);
+    libtest_mimic::run(&arguments, all).exit_code()
 }
 
 fn sound(harness: &Arc<dyn Harness>, noun: &str, case: &'static Case, signals: Signals) -> Trial {

@@ -112,8 +112,10 @@ impl World {
 
     /// Moves the store's time.
     pub(super) async fn advance(&self, by: Duration) -> Checked {
+        // The store first: what the clock wakes must find the store's time moved.
+        self.backend.advance(by).await?;
         self.clock.advance(by);
-        Ok(self.backend.advance(by).await?)
+        Ok(())
     }
 
     /// The store's time.
