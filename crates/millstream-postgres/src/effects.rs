@@ -1,6 +1,9 @@
 //! The effects of many settlements, checked first and then written together.
 
-use std::{collections::{BTreeMap, HashMap}, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use millstream_core::{Effects, QueueName, Result, RunRow};
 
@@ -25,8 +28,8 @@ pub(crate) struct Written<'a> {
 impl<'a> Written<'a> {
     pub(crate) fn of(shared: &Shared, effects: &'a Effects) -> Result<Self> {
         effects.check()?;
-        let named = |what: &'static str, index: usize| move |error: millstream_core::Error| {
-            error.at(format_args!("{what}[{index}]"))
+        let named = |what: &'static str, index: usize| {
+            move |error: millstream_core::Error| error.at(format_args!("{what}[{index}]"))
         };
         let appends = effects.append.iter().enumerate();
         let jobs = effects.enqueue.iter().enumerate();
@@ -35,8 +38,12 @@ impl<'a> Written<'a> {
             appends: appends
                 .map(|(index, one)| WrittenAppend::of(one).map_err(named("append", index)))
                 .collect::<Result<_>>()?,
-            jobs: jobs.map(|(index, job)| Entry::of(shared, job).map_err(named("enqueue", index))).collect::<Result<_>>()?,
-            state: state.map(|(index, op)| state::Write::of(op).map_err(named("state", index))).collect::<Result<_>>()?,
+            jobs: jobs
+                .map(|(index, job)| Entry::of(shared, job).map_err(named("enqueue", index)))
+                .collect::<Result<_>>()?,
+            state: state
+                .map(|(index, op)| state::Write::of(op).map_err(named("state", index)))
+                .collect::<Result<_>>()?,
             runs: &effects.runs,
         })
     }

@@ -41,9 +41,8 @@ impl Fault {
             Self::Raced => return true,
             Self::Refused(_) => return false,
         };
-        let stale = |code: &SqlState| {
-            *code == SqlState::FEATURE_NOT_SUPPORTED || *code == SqlState::INVALID_SQL_STATEMENT_NAME
-        };
+        let stale =
+            |code: &SqlState| *code == SqlState::FEATURE_NOT_SUPPORTED || *code == SqlState::INVALID_SQL_STATEMENT_NAME;
         error.code().is_some_and(|code| {
             *code == SqlState::T_R_DEADLOCK_DETECTED || *code == SqlState::T_R_SERIALIZATION_FAILURE || stale(code)
         })

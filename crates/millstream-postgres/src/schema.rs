@@ -62,7 +62,8 @@ pub async fn status(options: &PostgresOptions) -> Result<SchemaStatus> {
 /// As [`status`], and [`Error::Schema`] for a schema that is newer than this build.
 pub async fn pending(options: &PostgresOptions) -> Result<String> {
     let session = Session::open(options).await?;
-    let found = look(&session.client, &session.schema).await.map_err(|fault| fault.told("read the schema's version"))?;
+    let found =
+        look(&session.client, &session.schema).await.map_err(|fault| fault.told("read the schema's version"))?;
     refuse_newer(&found)?;
     Ok(steps(&session.schema, found.found.unwrap_or(0)).map(|(_, text)| format!("begin;\n{text}commit;\n")).collect())
 }
@@ -154,9 +155,11 @@ pub(crate) fn refuse_older(status: &SchemaStatus) -> Result<()> {
 fn steps(schema: &SchemaName, found: u32) -> impl Iterator<Item = (&'static str, String)> {
     MIGRATIONS.iter().enumerate().skip(found as usize).map(move |(index, (name, text))| {
         let begin = match index {
-            0 => "create schema if not exists {schema};\n\
+            0 => {
+                "create schema if not exists {schema};\n\
                   create table if not exists {schema}.migration (\n    \
-                      version integer primary key, name text not null, at timestamptz not null default now()\n);\n",
+                      version integer primary key, name text not null, at timestamptz not null default now()\n);\n"
+            }
             _ => "",
         };
         let note =
@@ -182,7 +185,9 @@ async fn step(client: &Client, schema: &SchemaName) -> Result<SchemaStatus, Faul
     if status.is_current() || refuse_newer(&status).is_err() {
         return Ok(status);
     }
-    client.batch_execute(&schema.fill("begin; select pg_advisory_xact_lock(hashtext('{schema}.migration'), 0)")).await?;
+    client
+        .batch_execute(&schema.fill("begin; select pg_advisory_xact_lock(hashtext('{schema}.migration'), 0)"))
+        .await?;
     let done = async {
         // Again under the lock: a statement of its own, with a snapshot later than the lock.
         let status = look(client, schema).await?;

@@ -7,8 +7,10 @@ use std::{
 };
 
 use deadpool_postgres::{Object, Pool, PoolError};
-use millstream_core::{Error, JobEvents, QueueEvent, QueueEventKind, QueueName, Realm, Result, Signals as Wakes, StoreOptions,
-    SystemEntropy, Entropy};
+use millstream_core::{
+    Entropy, Error, JobEvents, QueueEvent, QueueEventKind, QueueName, Realm, Result, Signals as Wakes, StoreOptions,
+    SystemEntropy,
+};
 use tokio::sync::mpsc;
 use tokio_postgres::Row;
 use tokio_util::sync::CancellationToken;

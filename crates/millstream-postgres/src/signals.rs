@@ -3,10 +3,7 @@
 //! The call that causes one gives it right after its commit; the [listener](crate::listener) passes on what other
 //! processes notified.
 
-use std::{
-    collections::HashMap,
-    sync::Mutex,
-};
+use std::{collections::HashMap, sync::Mutex};
 
 use millstream_core::{QueueEvent, QueueName, Wake, limits::WATCH_BUFFER};
 use tokio::sync::{broadcast, oneshot, watch};

@@ -122,8 +122,7 @@ impl Texts {
                 On::Own(client) => client.query(text, &values).await,
             };
         }
-        let typed: Vec<(&(dyn ToSql + Sync), Type)> =
-            params.iter().map(|param| param.value()).zip(types()).collect();
+        let typed: Vec<(&(dyn ToSql + Sync), Type)> = params.iter().map(|param| param.value()).zip(types()).collect();
         match on {
             On::Conn(conn) => conn.query_typed(text, &typed).await,
             On::Own(client) => client.query_typed(text, &typed).await,

@@ -151,8 +151,7 @@ async fn is_pooled(connector: &Arc<Connector>, first: &Client) -> Result<bool, F
     let now: std::time::SystemTime = first.query_typed("select clock_timestamp()", &[]).await?[0].get(0);
     let (second, driver) = schema::open(connector).await?;
     let began = "select backend_start from pg_stat_activity where pid = pg_backend_pid()";
-    let began: Option<std::time::SystemTime> =
-        second.query_typed(began, &[]).await?.first().and_then(|row| row.get(0));
+    let began: Option<std::time::SystemTime> = second.query_typed(began, &[]).await?.first().and_then(|row| row.get(0));
     drop((second, driver));
     Ok(began.is_some_and(|began| began < now))
 }

@@ -67,10 +67,9 @@ pub(crate) fn connector(mode: SslMode, roots: Option<&Path>) -> Result<MakeRustl
                 .map_err(|error| Error::invalid("sslrootcert", error.to_string(), "usable certificates"))?;
             builder.dangerous().with_custom_certificate_verifier(Arc::new(AnyName(verifier))).with_no_client_auth()
         }
-        (false, _) => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anybody(provider)))
-            .with_no_client_auth(),
+        (false, _) => {
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(Anybody(provider))).with_no_client_auth()
+        }
     };
     Ok(MakeRustlsConnect::new(config))
 }

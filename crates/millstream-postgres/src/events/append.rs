@@ -129,12 +129,7 @@ async fn commit_once(shared: &Shared, written: &[&Written<'_>]) -> Result<Vec<Ap
     transact!(shared, whole, unit => write(shared, unit.on()?, written, all_plain))
 }
 
-async fn write(
-    shared: &Shared,
-    on: On<'_>,
-    written: &[&Written<'_>],
-    all_plain: bool,
-) -> Result<Vec<Appended>, Fault> {
+async fn write(shared: &Shared, on: On<'_>, written: &[&Written<'_>], all_plain: bool) -> Result<Vec<Appended>, Fault> {
     if all_plain {
         return plain(shared, on, written).await;
     }

@@ -2,10 +2,7 @@
 
 use std::sync::Arc;
 
-use millstream_core::{
-    Direction, Event, EventQuery, Pattern, Result, StreamName,
-    limits::PAGE_ROWS_MAX,
-};
+use millstream_core::{Direction, Event, EventQuery, Pattern, Result, StreamName, limits::PAGE_ROWS_MAX};
 use tokio_postgres::Row;
 
 use crate::{

@@ -2,9 +2,7 @@
 
 use std::collections::HashMap;
 
-use millstream_core::{
-    ClaimRef, Error, Progress, QueueEvent, QueueEventKind, Result, Signal, payload,
-};
+use millstream_core::{ClaimRef, Error, Progress, QueueEvent, QueueEventKind, Result, Signal, payload};
 
 use super::held::{self, Held};
 use crate::{

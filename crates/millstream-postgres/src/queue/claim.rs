@@ -110,8 +110,7 @@ async fn take(shared: &Shared, on: On<'_>, wants: &BTreeMap<&QueueName, i64>) ->
     let (cap, lease) = (i64::from(CLAIM_BATCH_MAX), rows::micros(shared.lease()));
     // The number alone is unique; the salt keeps it so where a standby that had not seen it yet took over.
     let salt = (shared.options.entropy.next_u64() & 0xffff) as i64;
-    let rows =
-        shared.run(on, Sql::JobClaim, &[&queues, &counts, &priorities, &seqs, &cap, &lease, &salt]).await?;
+    let rows = shared.run(on, Sql::JobClaim, &[&queues, &counts, &priorities, &seqs, &cap, &lease, &salt]).await?;
     shared.floors.raise(&rows);
     let mut taken = Taken::default();
     for row in &rows {

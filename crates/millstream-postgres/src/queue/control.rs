@@ -26,12 +26,7 @@ pub(crate) struct At {
 }
 
 /// A job by its id, in whatever state.
-pub(crate) async fn locate(
-    shared: &Shared,
-    on: On<'_>,
-    queue: &QueueName,
-    id: &JobId,
-) -> Result<Option<At>, Fault> {
+pub(crate) async fn locate(shared: &Shared, on: On<'_>, queue: &QueueName, id: &JobId) -> Result<Option<At>, Fault> {
     let Some(queue) = shared.id(on, queue).await? else { return Ok(None) };
     let own = OwnId::read(id);
     let (twin, twin_at) = (own.map(|own| own.job), own.map(|own| own.created_at));

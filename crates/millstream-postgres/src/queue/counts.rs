@@ -5,11 +5,7 @@ use std::sync::atomic::Ordering;
 use millstream_core::{JobCounts, QueueInfo, QueueName, Result};
 use tokio_postgres::Row;
 
-use crate::{
-    rows,
-    shared::Shared,
-    sql::Sql,
-};
+use crate::{rows, shared::Shared, sql::Sql};
 
 /// Tallies of this process until it folds them.
 const FOLD_AFTER: u64 = 1_000;

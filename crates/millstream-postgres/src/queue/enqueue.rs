@@ -57,8 +57,7 @@ impl Entry {
         };
         let settings = admitted.settings;
         let stays = settings.remove_on_complete == Removal::Never && settings.remove_on_fail == Removal::Never;
-        let removal =
-            || json!({ "c": settings.remove_on_complete, "f": settings.remove_on_fail }).to_string();
+        let removal = || json!({ "c": settings.remove_on_complete, "f": settings.remove_on_fail }).to_string();
         Ok(Self {
             queue: job.queue.clone(),
             key: job.id.clone(),

@@ -4,11 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use millstream_core::{ClaimRef, JobId, QueueName};
 
-use crate::{
-    fault::Fault,
-    shared::Shared,
-    sql::On,
-};
+use crate::{fault::Fault, shared::Shared, sql::On};
 
 /// A claim as its row knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

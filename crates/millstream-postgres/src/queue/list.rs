@@ -1,8 +1,6 @@
 //! Jobs as people look at them.
 
-use millstream_core::{
-    Error, Job, JobId, JobState, JobsQuery, Page, QueueName, Result, limits::PAGE_ROWS_MAX,
-};
+use millstream_core::{Error, Job, JobId, JobState, JobsQuery, Page, QueueName, Result, limits::PAGE_ROWS_MAX};
 use tokio_postgres::Row;
 
 use super::claim::own_or_key;

@@ -29,7 +29,7 @@ async fn release_once(shared: &Shared, claims: &[ClaimRef]) -> Result<Moved, Fau
 async fn release_in(shared: &Shared, on: On<'_>, claims: &[ClaimRef]) -> Result<Moved, Fault> {
     let refs: Vec<&ClaimRef> = claims.iter().collect();
     let mut seen = HashSet::new();
-    let held = held::held(shared, on, &refs).await?.into_iter().flatten().filter(|held| seen.insert(held.job));
+    let held = held::held(shared, on, &refs).await?.into_iter().flatten().filter(|held| seen.insert(*held));
     let all: Vec<Move> = held.map(|held| Move { held, kind: Kind::Release, payload: None, wait: 0 }).collect();
     moves::moves(shared, on, &all).await
 }

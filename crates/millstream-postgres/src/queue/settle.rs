@@ -87,7 +87,7 @@ impl<'a> Part<'a> {
 async fn places(shared: &Shared, on: On<'_>, claims: &[&ClaimRef]) -> Result<Vec<Option<Held>>, Fault> {
     let mut seen = HashSet::new();
     let held = held::held(shared, on, claims).await?;
-    Ok(held.into_iter().map(|held| held.filter(|held| seen.insert(held.job))).collect())
+    Ok(held.into_iter().map(|held| held.filter(|held| seen.insert(*held))).collect())
 }
 
 /// Outcomes without effects: one statement is the whole transaction.

@@ -52,7 +52,7 @@ async fn delete(shared: &Shared, on: On<'_>, jobs: &[Row]) -> Result<u64, Fault>
     if jobs.is_empty() {
         return Ok(0);
     }
-    let (queues, numbers): (Vec<i32>, Vec<i64>) = 
+    let (queues, numbers): (Vec<i32>, Vec<i64>) =
         jobs.iter().map(|row| (row.get::<_, i32>("queue"), row.get::<_, i64>("job"))).unzip();
     let removed = shared.run(on, Sql::JobRemove, &[&queues, &numbers]).await?;
     shared.tallied();

@@ -86,6 +86,8 @@ cases! {
         let next = after.append("s", "next").await?;
         ensure!(next.positions.is_none_or(|positions| positions == (3, 3)), "the next append: {next:?}");
         ensure_eq!(next.version, Some(3), "its version");
+        let positions: Vec<_> = after.log("*").await?.iter().map(|event| event.id).collect();
+        ensure_eq!(positions, [1, 2, 3], "positions at the end");
         Ok(())
     }
 }
