@@ -16,12 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     context::JobContext,
-    engine::{Engine, Lane, Lanes},
+    engine::Engine,
     executor::JobExecutor,
     handler::{Handler, JobError, Typed},
     heart::Heart,
     held::Held,
     keeper::Keeper,
+    lanes::{Lane, Lanes},
     options::{QueueWorkerOptions, WorkerOptions, check_concurrency},
     registry::Registry,
     settler::{BACKLOG, ProgressBoard, Settler},

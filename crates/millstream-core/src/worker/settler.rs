@@ -7,7 +7,10 @@ use std::{
 };
 
 use serde_json::json;
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::{JoinError, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::held::Held;
@@ -22,6 +25,10 @@ use crate::{
 
 /// Finished jobs that may wait for their commit: past it, handlers' slots stay taken until the store keeps up.
 pub(crate) const BACKLOG: usize = 4 * SETTLE_BATCH_MAX;
+/// Batches under way at once: while one waits for its commit to be durable, the store works on the other.
+const WRITERS: usize = 2;
+/// Finished jobs that are worth a second batch; fewer wait for the first, and travel together.
+const SECOND_MIN: usize = 100;
 /// The first wait after a store that could not be reached, doubled up to the last.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(5);
@@ -56,26 +63,59 @@ pub(crate) struct Settler {
 
 impl Settler {
     /// Ends after `last`, when everything was answered.
-    pub(crate) async fn run(mut self) {
+    pub(crate) async fn run(self) {
+        let Self { jobs, held, progress, mut finished, last } = self;
+        let writer = Arc::new(Writer { jobs, held, progress });
+        let mut writing: JoinSet<Vec<Settlement>> = JoinSet::new();
         let mut batch = Vec::new();
         loop {
-            if batch.is_empty() {
-                tokio::select! {
-                    biased;
-                    received = self.finished.recv_many(&mut batch, SETTLE_BATCH_MAX) => if received == 0 { break },
-                    () = self.progress.posted.notified() => {}
-                    // Not by waiting for the senders to go: one may sit in a handler that blocks its thread.
-                    () = self.last.cancelled(), if !self.finished.is_closed() => self.finished.close(),
-                }
+            let room = writing.is_empty() || (writing.len() < WRITERS && batch.len() >= SECOND_MIN);
+            if room && !batch.is_empty() {
+                // Progress first: a job's last report must not come after its end.
+                writer.note_progress().await;
+                let rest = batch.split_off(batch.len().min(SETTLE_BATCH_MAX));
+                let (writer, batch) = (writer.clone(), std::mem::replace(&mut batch, rest));
+                writing.spawn(async move { writer.settle(batch).await });
+                continue;
             }
-            // Progress first: a job's last report must not come after its end.
-            self.note_progress().await;
-            if !batch.is_empty() {
-                batch = self.settle(batch).await;
+            let more = SETTLE_BATCH_MAX.saturating_sub(batch.len());
+            tokio::select! {
+                biased;
+                Some(written) = writing.join_next() => batch.extend(again(written)),
+                received = finished.recv_many(&mut batch, more), if more > 0 => {
+                    if received == 0 && batch.is_empty() && writing.is_empty() {
+                        break;
+                    }
+                    // Closed and empty: only what is being written can bring more.
+                    if received == 0 && let Some(written) = writing.join_next().await {
+                        batch.extend(again(written));
+                    }
+                }
+                () = writer.progress.posted.notified() => writer.note_progress().await,
+                // Not by waiting for the senders to go: one may sit in a handler that blocks its thread.
+                () = last.cancelled(), if !finished.is_closed() => finished.close(),
             }
         }
     }
+}
 
+/// What a batch left to settle in another way. A fault of ours ends the settler, as it would without a task between.
+fn again(written: Result<Vec<Settlement>, JoinError>) -> Vec<Settlement> {
+    written.unwrap_or_else(|error| match error.try_into_panic() {
+        Ok(panic) => std::panic::resume_unwind(panic),
+        // The runtime goes down, and this task with it.
+        Err(_) => Vec::new(),
+    })
+}
+
+/// What writes a batch.
+struct Writer {
+    jobs: Arc<dyn JobStore>,
+    held: Arc<Held>,
+    progress: Arc<ProgressBoard>,
+}
+
+impl Writer {
     async fn note_progress(&self) {
         let notes = self.progress.take();
         if notes.is_empty() {
