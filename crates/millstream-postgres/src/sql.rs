@@ -28,6 +28,7 @@ statements! {
     QueueFold = "queue/fold",
     JobEnqueue = "job/enqueue",
     JobClaim = "job/claim",
+    JobComplete = "job/complete",
     JobSettle = "job/settle",
     JobFence = "job/fence",
     JobBackoff = "job/backoff",

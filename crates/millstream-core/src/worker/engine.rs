@@ -1,9 +1,9 @@
-//! Takes jobs for all queues of the process in one call, as many as there are free slots, and runs each in a task.
+//! Takes jobs for all queues of the process in one call, and runs them in as many tasks as there are slots. What is
+//! taken ahead of its slot waits in its queue's lane, from where a task that is done with a job takes the next.
 
 use std::{
-    collections::HashMap,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
@@ -19,6 +19,7 @@ use super::{
     heart::Heart,
     held::Held,
     keeper::poll_with_jitter,
+    lanes::{Lanes, Next, Ready},
 };
 use crate::{
     claim::{ClaimRef, Claimed, Wake, Want},
@@ -26,98 +27,9 @@ use crate::{
     entropy::Entropy,
     error::{Error, Result},
     limits::CLAIM_BATCH_MAX,
-    name::QueueName,
     outcome::Settlement,
     store::JobStore,
 };
-
-/// One queue's slots in this process.
-#[derive(Debug)]
-pub(crate) struct Lane {
-    pub(crate) concurrency: u32,
-    /// Whether it takes jobs at all: started by `start`, or by `run`.
-    pub(crate) active: bool,
-    pub(crate) paused: bool,
-    /// Written by the engine alone.
-    pub(crate) running: u32,
-    /// Whether the last claim filled every slot, so that there may be more.
-    more: bool,
-}
-
-impl Lane {
-    pub(crate) fn new(concurrency: u32) -> Self {
-        Self { concurrency, active: false, paused: false, running: 0, more: false }
-    }
-
-    fn free(&self) -> u32 {
-        if self.active && !self.paused { self.concurrency.saturating_sub(self.running) } else { 0 }
-    }
-}
-
-/// Every queue's slots. Written by the manager (what is wanted) and the engine (what runs).
-#[derive(Default)]
-pub(crate) struct Lanes {
-    lanes: Mutex<HashMap<QueueName, Lane>>,
-    /// Told after every change of what is wanted.
-    pub(crate) changed: Notify,
-}
-
-impl Lanes {
-    pub(crate) fn lock(&self) -> MutexGuard<'_, HashMap<QueueName, Lane>> {
-        // Every change is an assignment of one field: a panic leaves nothing half done.
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Changes one queue's lane, if it is known, and tells the engine.
-    pub(crate) fn change(&self, queue: &QueueName, change: impl FnOnce(&mut Lane)) -> bool {
-        let known = self.lock().get_mut(queue).map(change).is_some();
-        self.changed.notify_one();
-        known
-    }
-
-    fn wants(&self) -> Vec<Want> {
-        let wants = |(queue, lane): (&QueueName, &Lane)| Want { queue: queue.clone(), at_most: lane.free() };
-        self.lock().iter().map(wants).filter(|want| want.at_most > 0).collect()
-    }
-
-    fn queues(&self) -> Vec<QueueName> {
-        self.lock().iter().filter(|(_, lane)| lane.active).map(|(queue, _)| queue.clone()).collect()
-    }
-
-    /// Answers whether the freed slot may have something to do.
-    fn ended(&self, queue: &QueueName) -> bool {
-        self.lock().get_mut(queue).is_some_and(|lane| {
-            lane.running -= 1;
-            lane.more
-        })
-    }
-
-    fn claimed(&self, wants: &[Want], claimed: &[Claimed]) {
-        let mut lanes = self.lock();
-        for want in wants {
-            let taken = claimed.iter().filter(|job| job.claim.queue == want.queue).count();
-            if let Some(lane) = lanes.get_mut(&want.queue) {
-                let taken = u32::try_from(taken).unwrap_or(u32::MAX);
-                lane.running += taken;
-                lane.more = taken >= want.at_most || claimed.len() >= CLAIM_BATCH_MAX as usize;
-            }
-        }
-    }
-}
-
-/// Gives up a claim whose task panics: nobody runs its job any more, so nobody may beat for it.
-struct Unwinding<'a> {
-    held: &'a Held,
-    claim: &'a ClaimRef,
-}
-
-impl Drop for Unwinding<'_> {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            self.held.drop_claim(self.claim);
-        }
-    }
-}
 
 pub(crate) struct Engine {
     pub(crate) jobs: Arc<dyn JobStore>,
@@ -142,15 +54,51 @@ pub(crate) async fn in_time(answer: impl Future<Output = Result<()>>) -> Result<
     tokio::time::timeout(STOP_PATIENCE, answer).await.unwrap_or_else(late)
 }
 
+/// Gives up a claim whose task panics: nobody runs its job any more, so nobody may beat for it.
+struct Unwinding<'a> {
+    held: &'a Held,
+    claim: &'a ClaimRef,
+}
+
+impl Drop for Unwinding<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.held.drop_claim(self.claim);
+        }
+    }
+}
+
 type Waiting = Pin<Box<dyn Future<Output = Wake> + Send>>;
+
+/// A claim under way.
+type Claiming = Pin<Box<dyn Future<Output = Asked> + Send>>;
+
+/// What was asked for, when, and what came of it.
+struct Asked {
+    wants: Vec<Want>,
+    at: Duration,
+    claimed: Result<Vec<Claimed>>,
+}
+
+async fn answer(claiming: &mut Option<Claiming>) -> Asked {
+    match claiming {
+        Some(claim) => claim.await,
+        None => std::future::pending().await,
+    }
+}
 
 impl Engine {
     /// Takes and runs jobs until told to stop; then gives the running ones `grace` to end, which may be shortened
     /// meanwhile.
     pub(crate) async fn run(self, mut grace: watch::Receiver<Duration>) {
         let mut running = JoinSet::new();
-        self.take_until_stopped(&mut running).await;
+        let claiming = self.take_until_stopped(&mut running).await;
+        let waiting = self.lanes.close();
         self.held.fire_all(CancelReason::Stopping);
+        self.give_back(waiting).await;
+        if let Some(claim) = claiming {
+            self.give_back_late(claim).await;
+        }
         let stopped_at = self.clock.monotonic();
         while !running.is_empty() {
             let allowed = *grace.borrow_and_update();
@@ -169,20 +117,39 @@ impl Engine {
         running.abort_all();
     }
 
-    async fn take_until_stopped(&self, running: &mut JoinSet<QueueName>) {
+    /// A claim that was under way when the worker was told to stop.
+    async fn give_back_late(&self, claim: Claiming) {
+        match tokio::time::timeout(STOP_PATIENCE, claim).await {
+            Ok(Asked { claimed: Ok(claimed), .. }) => {
+                self.give_back(claimed.into_iter().map(|job| job.claim).collect()).await;
+            }
+            Ok(Asked { claimed: Err(error), .. }) => tracing::warn!(%error, "failed to claim"),
+            Err(_) => tracing::warn!("the store did not answer a claim in time; what it took comes back by its lease"),
+        }
+    }
+
+    /// Answers the claim that is under way when it is told to stop.
+    async fn take_until_stopped(&self, running: &mut JoinSet<()>) -> Option<Claiming> {
         let mut hungry = true;
         let mut waiting = self.register().await;
+        let mut claiming: Option<Claiming> = None;
         loop {
-            if hungry {
-                hungry = self.take(running).await;
+            // One claim at a time: two would only take from each other.
+            if hungry && claiming.is_none() {
+                hungry = false;
+                claiming = self.ask();
             }
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return,
+                () = self.stop.cancelled() => return claiming,
+                asked = answer(&mut claiming) => {
+                    claiming = None;
+                    hungry |= self.take(asked, running);
+                }
                 Some(ended) = running.join_next() => {
-                    hungry |= self.note_end(ended);
+                    self.note_end(ended);
                     while let Some(ended) = running.try_join_next() {
-                        hungry |= self.note_end(ended);
+                        self.note_end(ended);
                     }
                 }
                 wake = &mut waiting => {
@@ -190,10 +157,14 @@ impl Engine {
                     hungry = true;
                     waiting = self.register().await;
                 }
+                () = self.lanes.low.notified() => hungry = true,
                 () = self.lanes.changed.notified() => {
                     hungry = true;
+                    self.give_back(self.lanes.take_paused()).await;
+                    self.fill_slots(running);
                     waiting = self.register().await;
                 }
+                () = self.lanes.hoarding() => self.give_back(self.lanes.take_hoarded()).await,
                 () = tokio::time::sleep(poll_with_jitter(self.poll, &*self.entropy)) => hungry = true,
             }
         }
@@ -217,89 +188,124 @@ impl Engine {
         }
     }
 
-    /// Claims for every free slot. Answers whether to look again at once: when it was the batch, not the slots, that
-    /// was full.
-    async fn take(&self, running: &mut JoinSet<QueueName>) -> bool {
+    /// Asks for what the lanes have room for, if they have any.
+    fn ask(&self) -> Option<Claiming> {
         let wants = self.lanes.wants();
         if wants.is_empty() {
-            return false;
+            return None;
         }
-        let asked_at = self.clock.monotonic();
-        let claimed = tokio::select! {
-            biased;
-            claimed = self.jobs.claim(&wants) => claimed,
-            () = self.stopped_for(STOP_PATIENCE) => {
-                tracing::warn!("the store did not answer a claim in time; what it took comes back by its lease");
-                return false;
-            }
-        };
-        let claimed = match claimed {
+        let (jobs, at) = (self.jobs.clone(), self.clock.monotonic());
+        Some(Box::pin(async move {
+            let claimed = jobs.claim(&wants).await;
+            Asked { wants, at, claimed }
+        }))
+    }
+
+    /// Lays what was claimed into its lanes, and starts what has a slot. Answers whether to look again at once: when
+    /// it was the batch, not the lanes, that was full.
+    fn take(&self, asked: Asked, running: &mut JoinSet<()>) -> bool {
+        let claimed = match asked.claimed {
             Ok(claimed) => claimed,
             Err(error) => {
                 tracing::warn!(%error, "failed to claim");
+                self.lanes.refused(&asked.wants);
                 return false;
             }
         };
-        if self.stop.is_cancelled() {
-            self.give_back(claimed).await;
-            return false;
-        }
-        self.lanes.claimed(&wants, &claimed);
         let capped = claimed.len() >= CLAIM_BATCH_MAX as usize;
-        for job in claimed {
-            self.start(job, asked_at, running);
-        }
+        let ready = claimed.into_iter().map(|job| (self.held.take(&job.claim, asked.at), job)).collect();
+        self.lanes.claimed(&asked.wants, ready);
+        self.fill_slots(running);
         capped
     }
 
-    async fn stopped_for(&self, patience: Duration) {
-        self.stop.cancelled().await;
-        tokio::time::sleep(patience).await;
+    /// A task for each free slot that has a job waiting.
+    fn fill_slots(&self, running: &mut JoinSet<()>) {
+        for first in self.lanes.starts() {
+            let slot = Slot {
+                jobs: self.jobs.clone(),
+                lanes: self.lanes.clone(),
+                held: self.held.clone(),
+                executor: self.executor.clone(),
+                finished: self.finished.clone(),
+                clock: self.clock.clone(),
+            };
+            running.spawn(slot.run(first));
+        }
     }
 
-    /// Claims whose answer came after the stop.
-    async fn give_back(&self, claimed: Vec<Claimed>) {
-        let claims: Vec<_> = claimed.into_iter().map(|job| job.claim).collect();
+    /// Claims whose jobs did not start: ready again, no attempt burned.
+    async fn give_back(&self, claims: Vec<ClaimRef>) {
         if claims.is_empty() {
             return;
         }
-        if let Err(error) = in_time(self.jobs.release(&claims)).await {
-            tracing::warn!(%error, jobs = claims.len(), "failed to give back what a stopping worker took");
+        match in_time(self.jobs.release(&claims)).await {
+            Ok(()) => claims.iter().for_each(|claim| self.held.drop_claim(claim)),
+            // Beaten for no more: they come back by their lease.
+            Err(error) => {
+                tracing::warn!(%error, jobs = claims.len(), "failed to give back what did not start");
+                claims.iter().for_each(|claim| self.held.drop_claim(claim));
+            }
         }
     }
 
-    fn start(&self, job: Claimed, asked_at: Duration, running: &mut JoinSet<QueueName>) {
-        let cancellation = self.held.take(&job.claim, asked_at);
-        let (executor, held, finished) = (self.executor.clone(), self.held.clone(), self.finished.clone());
-        let (jobs, clock) = (self.jobs.clone(), self.clock.clone());
-        running.spawn(async move {
-            let (queue, claim) = (job.claim.queue.clone(), job.claim.clone());
-            let _unwinding = Unwinding { held: &held, claim: &claim };
-            if !held.trusts(&claim, clock.monotonic()) {
-                tracing::warn!(job = %claim, "not started: the lease ran out before its turn");
-                held.drop_claim(&claim);
-                return queue;
-            }
-            match executor.attempt(job, cancellation).await {
-                // Fails only when the settler is gone: then the claim is given back by the manager.
-                Ended::Settle(settlement) => drop(finished.send(settlement).await),
-                Ended::Release(claim) => match jobs.release(std::slice::from_ref(&claim)).await {
-                    Ok(()) => held.drop_claim(&claim),
-                    Err(error) => tracing::warn!(job = %claim, %error, "failed to give back an interrupted job"),
-                },
-            }
-            queue
-        });
+    fn note_end(&self, ended: std::result::Result<(), tokio::task::JoinError>) {
+        if let Err(error) = ended {
+            // Handlers' panics are caught; this is one of ours. The slot is lost, the claim runs out.
+            tracing::error!(%error, "a worker task failed");
+        }
+    }
+}
+
+/// One job after the other, while its lane has some.
+struct Slot {
+    jobs: Arc<dyn JobStore>,
+    lanes: Arc<Lanes>,
+    held: Arc<Held>,
+    executor: Arc<JobExecutor>,
+    finished: mpsc::Sender<Settlement>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Slot {
+    async fn run(self, first: Ready) {
+        let queue = first.job.claim.queue.clone();
+        let mut next = Some(first);
+        while let Some(ready) = next {
+            let began = self.lanes.now();
+            self.attempt(ready).await;
+            next = match self.lanes.ended(&queue, began) {
+                Next::Job(ready) => Some(*ready),
+                Next::None => None,
+            };
+        }
     }
 
-    fn note_end(&self, ended: std::result::Result<QueueName, tokio::task::JoinError>) -> bool {
-        match ended {
-            Ok(queue) => self.lanes.ended(&queue),
-            // Handlers' panics are caught; this is one of ours. The slot is lost, the claim runs out.
-            Err(error) => {
-                tracing::error!(%error, "a worker task failed");
-                false
-            }
+    async fn attempt(&self, Ready { job, cancellation, .. }: Ready) {
+        let claim = job.claim.clone();
+        let _unwinding = Unwinding { held: &self.held, claim: &claim };
+        if !self.held.trusts(&job.claim, self.clock.monotonic()) {
+            tracing::warn!(job = %job.claim, "not started: the lease ran out before its turn");
+            self.held.drop_claim(&job.claim);
+            return;
+        }
+        match cancellation.reason() {
+            Some(CancelReason::ClaimLost) => return self.held.drop_claim(&job.claim),
+            // Told while it waited for its slot: the store makes it cancelled.
+            Some(CancelReason::Cancelled) => return self.release(&job.claim).await,
+            _ => {}
+        }
+        match self.executor.attempt(job, cancellation).await {
+            // Fails only when the settler is gone: then the claim is given back by the manager.
+            Ended::Settle(settlement) => drop(self.finished.send(settlement).await),
+            Ended::Release(claim) => self.release(&claim).await,
+        }
+    }
+
+    async fn release(&self, claim: &ClaimRef) {
+        match self.jobs.release(std::slice::from_ref(claim)).await {
+            Ok(()) => self.held.drop_claim(claim),
+            Err(error) => tracing::warn!(job = %claim, %error, "failed to give back an interrupted job"),
         }
     }
 }

@@ -16,12 +16,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     context::JobContext,
-    engine::{Engine, Lane, Lanes, STOP_PATIENCE, in_time},
+    engine::{Engine, STOP_PATIENCE, in_time},
     executor::JobExecutor,
     handler::{Handler, JobError, Typed},
     heart::Heart,
     held::Held,
     keeper::Keeper,
+    lanes::{Lane, Lanes},
     options::{QueueWorkerOptions, WorkerOptions, check_concurrency},
     registry::Registry,
     settler::{BACKLOG, ProgressBoard, Settler},
@@ -211,14 +212,8 @@ impl WorkerManager {
         };
         let progress = self.shared.progress.clone();
         let last = CancellationToken::new();
-        let settler = Settler {
-            jobs: jobs.clone(),
-            held: held.clone(),
-            progress,
-            finished: received,
-            last: last.clone(),
-            failures: 0,
-        };
+        let settler =
+            Settler { jobs: jobs.clone(), held: held.clone(), progress, finished: received, last: last.clone() };
         let (clock, entropy) = (options.clock.clone(), options.entropy.clone());
         let keeper = Keeper { jobs: jobs.clone(), clock, entropy, poll: options.poll, look: keeper_look };
         *phase = Phase::Running(Running {

@@ -10,9 +10,10 @@
 //! ```
 //!
 //! - The **engine** asks for as many jobs as its queues have free slots, in one call for all of them, and starts a
-//!   task for each.
+//!   task for each. Where handlers are short it asks for what they will do in the next moment, too, so that a claim
+//!   is worth its commit; what then does not get its turn soon goes back.
 //! - The **settler** hands finished jobs to the store: whoever waits while a batch is in flight travels in the next
-//!   one. There is no timer.
+//!   one. There is no timer. Where many wait, a second batch travels beside the first.
 //! - The **heart** beats on an OS thread with a runtime of its own, so that no handler can starve it. It stops
 //!   trusting a claim by the process's own monotonic clock: the moment before the last successful beat was sent,
 //!   plus the lease, less a margin.
@@ -28,8 +29,10 @@ mod handler;
 mod heart;
 mod held;
 mod keeper;
+mod lanes;
 mod manager;
 mod options;
+mod pace;
 mod registry;
 mod settler;
 

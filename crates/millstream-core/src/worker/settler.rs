@@ -2,12 +2,16 @@
 
 use std::{
     collections::HashMap,
+    pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use serde_json::json;
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    sync::{Notify, mpsc},
+    task::{JoinError, JoinSet},
+};
 use tokio_util::sync::CancellationToken;
 
 use super::held::Held;
@@ -22,6 +26,10 @@ use crate::{
 
 /// Finished jobs that may wait for their commit: past it, handlers' slots stay taken until the store keeps up.
 pub(crate) const BACKLOG: usize = 4 * SETTLE_BATCH_MAX;
+/// Batches under way at once: while one waits for its commit to be durable, the store works on the other.
+const WRITERS: usize = 2;
+/// Finished jobs that are worth a second batch; fewer wait for the first, and travel together.
+const SECOND_MIN: usize = 100;
 /// The first wait after a store that could not be reached, doubled up to the last.
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(5);
@@ -56,46 +64,117 @@ pub(crate) struct Settler {
     pub(crate) finished: mpsc::Receiver<Settlement>,
     /// Fired when the engine has ended: what is in the channel is the last.
     pub(crate) last: CancellationToken,
+}
+
+/// What is on its way through the settler.
+#[derive(Default)]
+struct Flow {
+    batch: Vec<Settlement>,
+    /// Batches under way.
+    writing: JoinSet<Written>,
     /// Settles in a row that the store could not do.
-    pub(crate) failures: u32,
+    failures: u32,
+    /// After a failure: nothing is written before.
+    pause: Option<Pin<Box<tokio::time::Sleep>>>,
+    /// Whether the channel is closed and empty.
+    drained: bool,
+}
+
+/// What became of a batch.
+#[derive(Default)]
+struct Written {
+    /// What has to be settled again: in another way, or because the store was in trouble.
+    again: Vec<Settlement>,
+    /// Whether the store could not do some of it.
+    failed: bool,
+    /// Whether it could do some of it.
+    settled: bool,
 }
 
 impl Settler {
     /// Ends after `last`, when everything was answered.
-    pub(crate) async fn run(mut self) {
-        let mut batch = Vec::new();
-        loop {
-            if batch.is_empty() {
-                tokio::select! {
-                    biased;
-                    received = self.finished.recv_many(&mut batch, SETTLE_BATCH_MAX) => if received == 0 { break },
-                    () = self.progress.posted.notified() => {}
-                    // Not by waiting for the senders to go: one may sit in a handler that blocks its thread.
-                    () = self.last.cancelled(), if !self.finished.is_closed() => self.finished.close(),
-                }
-            }
-            // Progress first: a job's last report must not come after its end.
-            self.note_progress().await;
-            if batch.is_empty() {
+    pub(crate) async fn run(self) {
+        let Self { jobs, held, progress, mut finished, last } = self;
+        let writer = Arc::new(Writer { jobs, held, progress });
+        let mut flow = Flow::default();
+        while !flow.is_done() {
+            if flow.has_room() {
+                // Progress first: a job's last report must not come after its end.
+                writer.note_progress().await;
+                flow.write(&writer);
                 continue;
             }
-            batch = self.settle(batch).await;
-            if self.failures > 0 {
-                tokio::time::sleep(RETRY_FIRST.saturating_mul(1 << self.failures.min(7)).min(RETRY_LAST)).await;
-                self.join_waiting(&mut batch);
+            let more = SETTLE_BATCH_MAX.saturating_sub(flow.batch.len());
+            tokio::select! {
+                biased;
+                Some(written) = flow.writing.join_next() => flow.absorb(written),
+                () = paused(&mut flow.pause) => flow.pause = None,
+                received = finished.recv_many(&mut flow.batch, more), if more > 0 && !flow.drained => {
+                    flow.drained = received == 0;
+                }
+                () = writer.progress.posted.notified() => writer.note_progress().await,
+                // Not by waiting for the senders to go: one may sit in a handler that blocks its thread.
+                () = last.cancelled(), if !finished.is_closed() => finished.close(),
             }
         }
     }
+}
 
-    /// What finished while the store was in trouble travels with what is tried again.
-    fn join_waiting(&mut self, batch: &mut Vec<Settlement>) {
-        while batch.len() < SETTLE_BATCH_MAX
-            && let Ok(one) = self.finished.try_recv()
-        {
-            batch.push(one);
-        }
+async fn paused(pause: &mut Option<Pin<Box<tokio::time::Sleep>>>) {
+    match pause {
+        Some(pause) => pause.await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Flow {
+    fn is_done(&self) -> bool {
+        self.drained && self.batch.is_empty() && self.writing.is_empty()
     }
 
+    /// Whether a batch may be written now: the first at once, a second beside it where it is worth it, and none beside
+    /// one that is in trouble.
+    fn has_room(&self) -> bool {
+        let second = self.failures == 0 && self.writing.len() < WRITERS && self.batch.len() >= SECOND_MIN;
+        !self.batch.is_empty() && self.pause.is_none() && (self.writing.is_empty() || second)
+    }
+
+    fn write(&mut self, writer: &Arc<Writer>) {
+        let rest = self.batch.split_off(self.batch.len().min(SETTLE_BATCH_MAX));
+        let (writer, batch) = (writer.clone(), std::mem::replace(&mut self.batch, rest));
+        let apart = self.failures >= APART_AFTER;
+        self.writing
+            .spawn(async move { if apart { writer.settle_apart(batch).await } else { writer.settle(batch).await } });
+    }
+
+    /// A fault of ours ends the settler, as it would without a task between.
+    fn absorb(&mut self, written: Result<Written, JoinError>) {
+        let written = written.unwrap_or_else(|error| match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime goes down, and this task with it.
+            Err(_) => Written::default(),
+        });
+        self.failures = match (written.failed, written.settled) {
+            (false, _) => 0,
+            (true, true) => APART_AFTER,
+            (true, false) => self.failures.saturating_add(1),
+        };
+        if written.failed {
+            let wait = RETRY_FIRST.saturating_mul(1 << self.failures.min(7)).min(RETRY_LAST);
+            self.pause = Some(Box::pin(tokio::time::sleep(wait)));
+        }
+        self.batch.extend(written.again);
+    }
+}
+
+/// What writes a batch.
+struct Writer {
+    jobs: Arc<dyn JobStore>,
+    held: Arc<Held>,
+    progress: Arc<ProgressBoard>,
+}
+
+impl Writer {
     async fn note_progress(&self) {
         let notes = self.progress.take();
         if notes.is_empty() {
@@ -117,57 +196,48 @@ impl Settler {
         }
     }
 
-    /// Settles a batch; answers what has to be settled again: in another way, or because the store was in trouble.
-    async fn settle(&mut self, batch: Vec<Settlement>) -> Vec<Settlement> {
-        if self.failures >= APART_AFTER {
-            return self.settle_apart(batch).await;
-        }
+    async fn settle(&self, batch: Vec<Settlement>) -> Written {
         match self.jobs.settle(&batch).await {
             Ok(verdicts) => {
-                self.failures = 0;
-                batch.into_iter().zip(verdicts).filter_map(|(one, verdict)| self.judge(one, verdict)).collect()
+                let again = batch.into_iter().zip(verdicts).filter_map(|(one, verdict)| self.judge(one, verdict));
+                Written { again: again.collect(), failed: false, settled: true }
             }
             Err(error) if error.is_transient() => {
                 // The claims are still beaten for; if they are lost meanwhile, the fence says so.
                 tracing::warn!(%error, jobs = batch.len(), "failed to settle; trying again");
-                self.failures += 1;
-                batch
+                Written { again: batch, failed: true, settled: false }
             }
-            Err(error) => self.isolate(batch, error).await,
+            Err(error) => Written { again: self.isolate(batch, error).await, ..Written::default() },
         }
     }
 
     /// The store has been in trouble for a while, or one settlement is its trouble: each on its own, so that one that
     /// can never be written does not hold up the others.
-    async fn settle_apart(&mut self, batch: Vec<Settlement>) -> Vec<Settlement> {
-        let (mut again, mut untried) = (Vec::new(), Vec::new());
-        let (mut failed, mut settled) = (Vec::new(), false);
+    async fn settle_apart(&self, batch: Vec<Settlement>) -> Written {
+        let mut written = Written::default();
+        let (mut untried, mut failed) = (Vec::new(), Vec::new());
         for one in batch {
-            if !settled && failed.len() >= PROBES {
+            if !written.settled && failed.len() >= PROBES {
                 untried.push(one);
                 continue;
             }
             match self.jobs.settle(std::slice::from_ref(&one)).await {
                 Ok(verdicts) => {
-                    settled = true;
-                    again.extend(verdicts.into_iter().filter_map(|verdict| self.judge(one.clone(), verdict)));
+                    written.settled = true;
+                    written.again.extend(verdicts.into_iter().filter_map(|verdict| self.judge(one.clone(), verdict)));
                 }
                 Err(error) if error.is_transient() => {
                     tracing::warn!(job = %one.claim, %error, "failed to settle; trying again");
                     failed.push(one);
                 }
-                Err(error) => again.extend(self.isolate(vec![one], error).await),
+                Err(error) => written.again.extend(self.isolate(vec![one], error).await),
             }
         }
-        self.failures = match (failed.is_empty(), settled) {
-            (true, _) => 0,
-            (false, true) => APART_AFTER,
-            (false, false) => self.failures.saturating_add(1),
-        };
+        written.failed = !failed.is_empty();
         // Those that failed go last: the next look tries others first.
-        again.extend(untried);
-        again.extend(failed);
-        again
+        written.again.extend(untried);
+        written.again.extend(failed);
+        written
     }
 
     /// A batch that the store refuses as a whole: one by one, so that only the cause is hurt.

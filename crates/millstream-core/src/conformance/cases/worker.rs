@@ -559,7 +559,7 @@ cases! {
     }
 
     /// One settlement that can never be written holds up no other.
-    #[breaks_on(LostSettle)]
+    #[breaks_on(LostJob)]
     async fn a_settlement_that_cannot_be_written_holds_up_no_other(world: &World) -> Checked {
         let observed = Observed::over(world.jobs.clone()).poisoned_by(id("3"));
         let manager = WorkerManager::with_work(stores(world), Work::Shared(Arc::new(observed)), options(world));

@@ -1,0 +1,142 @@
+//! Where the scenarios run: each in stores of its own, which are gone afterwards.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+use millstream_core::{StoreOptions, Stores};
+use millstream_postgres::{PostgresOptions, PostgresStore};
+use millstream_servers::{Postgres, Version, postgres::Database};
+use millstream_sqlite::SqliteStore;
+use tempfile::TempDir;
+
+use crate::{Failure, probe::Probe};
+
+/// As on a server that somebody looks after; the rest is Postgres's default, all of it durable.
+const SETTINGS: &[(&str, &str)] =
+    &[("shared_buffers", "512MB"), ("max_wal_size", "4GB"), ("dynamic_shared_memory_type", "posix")];
+
+/// Postgres at a URL, a private server, or SQLite.
+pub struct Bed {
+    kind: Kind,
+    made: AtomicU32,
+}
+
+enum Kind {
+    Postgres { url: String, _private: Option<Private> },
+    Sqlite { folder: TempDir },
+}
+
+/// The database first: it is dropped while its server runs.
+struct Private {
+    _database: Database,
+    _server: Postgres,
+}
+
+/// Where a process of its own finds the stores.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// A schema of a database.
+    Postgres {
+        /// The database.
+        url: String,
+        /// The schema.
+        schema: String,
+    },
+    /// A file.
+    Sqlite(PathBuf),
+}
+
+/// Stores of one scenario.
+pub(crate) struct Opened {
+    pub(crate) stores: Stores,
+    pub(crate) place: Place,
+    pub(crate) probe: Option<Probe>,
+}
+
+impl Bed {
+    /// A scratch database; the server's CPU is seen only if it runs on this machine.
+    pub fn postgres(url: impl Into<String>) -> Self {
+        Self::of(Kind::Postgres { url: url.into(), _private: None })
+    }
+
+    /// A server of its own, which ends with the value.
+    ///
+    /// # Errors
+    ///
+    /// What was tried, where none can be had.
+    pub fn private(version: Version, small: bool) -> Result<Self, Failure> {
+        let settings = if small { &[] } else { SETTINGS };
+        let server = Postgres::start_with(version, settings)?;
+        let database = server.create_database();
+        let url = database.url();
+        Ok(Self::of(Kind::Postgres { url, _private: Some(Private { _database: database, _server: server }) }))
+    }
+
+    /// A file for each scenario, in a temporary folder.
+    ///
+    /// # Errors
+    ///
+    /// What the system answers.
+    pub fn sqlite() -> Result<Self, Failure> {
+        Ok(Self::of(Kind::Sqlite { folder: TempDir::with_prefix("millstream-bench-")? }))
+    }
+
+    fn of(kind: Kind) -> Self {
+        Self { kind, made: AtomicU32::new(0) }
+    }
+
+    /// The database, where it is Postgres.
+    pub(crate) fn url(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::Postgres { url, .. } => Some(url),
+            Kind::Sqlite { .. } => None,
+        }
+    }
+
+    /// Empty stores.
+    pub(crate) async fn open(&self) -> Result<Opened, Failure> {
+        let number = self.made.fetch_add(1, Ordering::Relaxed) + 1;
+        let name = format!("bench_{}_{number}", std::process::id());
+        let place = match &self.kind {
+            Kind::Postgres { url, .. } => Place::Postgres { url: url.clone(), schema: name },
+            Kind::Sqlite { folder } => Place::Sqlite(folder.path().join(name)),
+        };
+        let probe = match self.url() {
+            Some(url) => Some(Probe::connect(url).await?),
+            None => None,
+        };
+        Ok(Opened { stores: place.open().await?, place, probe })
+    }
+}
+
+impl Place {
+    /// Opens it.
+    ///
+    /// # Errors
+    ///
+    /// What the store answers.
+    pub async fn open(&self) -> Result<Stores, Failure> {
+        Ok(match self {
+            Self::Postgres { url, schema } => {
+                let options = PostgresOptions::new(url).schema(schema);
+                Stores::of(Arc::new(PostgresStore::connect(options, StoreOptions::default()).await?))
+            }
+            Self::Sqlite(path) => Stores::of(SqliteStore::open(path as &Path, StoreOptions::default()).await?),
+        })
+    }
+}
+
+impl Opened {
+    pub(crate) async fn close(self) -> Result<(), Failure> {
+        self.stores.close().await?;
+        if let (Place::Postgres { schema, .. }, Some(probe)) = (&self.place, &self.probe) {
+            probe.run(&format!("drop schema {schema} cascade")).await?;
+        }
+        Ok(())
+    }
+}

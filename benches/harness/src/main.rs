@@ -1,0 +1,135 @@
+//! The benchmark program. stdout is JSON lines, stderr is talk and the table.
+
+#![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
+
+use std::{path::PathBuf, process::ExitCode, time::Duration};
+
+use clap::Parser;
+use millstream_bench::{Bed, Failure, Place, Plan, Scenario, Sizes, idle_worker, run, table};
+use millstream_servers::Version;
+
+/// Measures the engine, as ratios to the raw limits of this machine
+#[derive(Parser)]
+struct Arguments {
+    /// A scratch database; without it, a private server is started
+    #[arg(long, env = "MILLSTREAM_BENCH_URL", hide_env_values = true)]
+    url: Option<String>,
+    /// Measure SQLite instead
+    #[arg(long)]
+    sqlite: bool,
+    /// Major version of the private server
+    #[arg(long, default_value_t = 15)]
+    postgres: u32,
+    /// Only these scenarios
+    #[arg(long = "scenario", value_delimiter = ',')]
+    scenarios: Vec<Scenario>,
+    /// Payload sizes
+    #[arg(long, value_delimiter = ',', default_values_t = [100, 10_000])]
+    bytes: Vec<usize>,
+    /// How often everything is run; the table has the medians
+    #[arg(long, default_value_t = 1)]
+    runs: u32,
+    /// Jobs of the backlog
+    #[arg(long)]
+    backlog: Option<usize>,
+    /// Jobs that are enqueued one by one
+    #[arg(long)]
+    singles: Option<usize>,
+    /// Jobs that are waiting, and as many that are finished, when counts are asked for
+    #[arg(long)]
+    counted: Option<usize>,
+    /// Seconds that appends go on
+    #[arg(long)]
+    seconds: Option<u64>,
+    /// Jobs that a queue runs at once in drains; several are several benches
+    #[arg(long, value_delimiter = ',')]
+    concurrency: Vec<u32>,
+    /// The folder of raw-drain.sh and raw-append.sh
+    #[arg(long)]
+    raw_dir: Option<PathBuf>,
+    /// Tiny sizes: that it works, not how fast
+    #[arg(long)]
+    quick: bool,
+    /// Works an empty queue until killed: what the idle scenario looks at
+    #[arg(long, hide = true, value_name = "SCHEMA OR FILE")]
+    idle_worker: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    tracing_subscriber::fmt()
+        .with_max_level(tracing_subscriber::filter::LevelFilter::WARN)
+        .with_writer(std::io::stderr)
+        .init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    match runtime.block_on(work(arguments)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failed(&failure),
+    }
+}
+
+fn failed(failure: &Failure) -> ExitCode {
+    eprintln!("failed: {failure}");
+    ExitCode::FAILURE
+}
+
+async fn work(arguments: Arguments) -> Result<(), Failure> {
+    if let Some(place) = place(&arguments)? {
+        return idle_worker(&place).await;
+    }
+    let bed = bed(&arguments)?;
+    let plan = plan(arguments)?;
+    let print = |measure: &millstream_bench::Measure| match serde_json::to_string(measure) {
+        Ok(line) => println!("{line}"),
+        Err(error) => eprintln!("a measure cannot be printed: {error}"),
+    };
+    let all = run(&plan, &bed, print, |said| eprintln!("{said}")).await?;
+    eprint!("\n{}", table(&all));
+    Ok(())
+}
+
+fn place(arguments: &Arguments) -> Result<Option<Place>, Failure> {
+    let Some(name) = &arguments.idle_worker else { return Ok(None) };
+    if arguments.sqlite {
+        return Ok(Some(Place::Sqlite(name.clone())));
+    }
+    let url = arguments.url.clone().ok_or("an idle worker needs --url or --sqlite")?;
+    let schema = name.to_str().ok_or("the schema's name is not text")?.to_owned();
+    Ok(Some(Place::Postgres { url, schema }))
+}
+
+fn bed(arguments: &Arguments) -> Result<Bed, Failure> {
+    if arguments.sqlite {
+        return Bed::sqlite();
+    }
+    if let Some(url) = &arguments.url {
+        return Ok(Bed::postgres(url));
+    }
+    let known = Version::ALL.into_iter().find(|version| version.major() == arguments.postgres);
+    let version = known.ok_or_else(|| format!("no PostgreSQL {}; known are 13 to 18", arguments.postgres))?;
+    Bed::private(version, arguments.quick)
+}
+
+fn plan(arguments: Arguments) -> Result<Plan, Failure> {
+    let base = if arguments.quick { Sizes::quick() } else { Sizes::default() };
+    let sizes = Sizes {
+        backlog: arguments.backlog.unwrap_or(base.backlog),
+        singles: arguments.singles.unwrap_or(base.singles),
+        counted: arguments.counted.unwrap_or(base.counted),
+        lasting: arguments.seconds.map_or(base.lasting, Duration::from_secs),
+        ..base
+    };
+    let scenarios = if arguments.scenarios.is_empty() { Scenario::ALL.to_vec() } else { arguments.scenarios };
+    Ok(Plan {
+        scenarios,
+        bytes: arguments.bytes,
+        runs: arguments.runs,
+        sizes,
+        concurrency: arguments.concurrency,
+        raw_dir: arguments.raw_dir,
+        program: Some(std::env::current_exe()?),
+    })
+}

@@ -1,0 +1,60 @@
+//! A backlog through no-op handlers, one handler call a job.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use millstream_core::{JobName, QueueWorkerOptions, Removal, WorkerManager, WorkerOptions};
+use tokio::sync::Notify;
+
+use super::{expect, fill, job, queue, watch::Watch, workers};
+use crate::{Failure, bed::Opened, measure::Measure, plan::Sizes};
+
+/// Between two looks at whether everything is finished, after the last handler has run.
+const LOOK_EVERY: Duration = Duration::from_millis(2);
+
+pub(crate) async fn drain(
+    opened: &Opened,
+    sizes: &Sizes,
+    bytes: usize,
+    concurrency: Option<u32>,
+    remove: bool,
+) -> Result<Measure, Failure> {
+    let (queue, name) = (queue()?, JobName::new("noop")?);
+    let jobs = sizes.backlog;
+    let removal = if remove { Removal::AtOnce } else { Removal::Never };
+    let make = |number| job(&queue, &name, number, bytes).remove_on_complete(removal);
+    fill(opened, jobs, sizes.bulk, make).await?;
+
+    let (ran, last) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
+    let handler = workers::noop({
+        let (ran, last) = (ran.clone(), last.clone());
+        move |_| {
+            if ran.fetch_add(1, Ordering::Relaxed) + 1 == jobs {
+                last.notify_one();
+            }
+        }
+    });
+    let manager = WorkerManager::new(opened.stores.clone(), WorkerOptions::default());
+    manager.register_handler(&queue, &name, handler)?;
+    manager.configure(&queue, QueueWorkerOptions { concurrency, autorun: None })?;
+
+    let watch = Watch::start(opened).await?;
+    manager.start().await?;
+    last.notified().await;
+    while opened.stores.queue.counts(&queue).await?.unfinished() > 0 {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    let bench = if remove { "drain-remove" } else { "drain" };
+    let bench = concurrency.map_or(bench.to_owned(), |concurrency| format!("{bench}/{concurrency}"));
+    let measure = watch.stop(bench, jobs).await?;
+    manager.close_all().await?;
+    expect("handler calls", ran.load(Ordering::Relaxed) as u64, jobs)?;
+    let completed = if remove { 0 } else { jobs };
+    expect("completed", opened.stores.queue.counts(&queue).await?.completed, completed)?;
+    Ok(measure)
+}

@@ -1,0 +1,51 @@
+//! Every scenario does what it says it measures; how fast is not asked here.
+
+use millstream_bench::{Bed, Measure, Plan, Scenario, Sizes, run, table};
+use millstream_servers::Version;
+
+fn quick() -> Plan {
+    Plan {
+        scenarios: Scenario::ALL.to_vec(),
+        bytes: vec![100],
+        runs: 1,
+        sizes: Sizes::quick(),
+        concurrency: Vec::new(),
+        raw_dir: None,
+        program: Some(env!("CARGO_BIN_EXE_millstream-bench").into()),
+    }
+}
+
+async fn counts(bed: &Bed) -> Vec<(String, usize)> {
+    let mut told = 0;
+    let all = run(&quick(), bed, |_: &Measure| told += 1, |_| {}).await.unwrap();
+    assert_eq!(told, all.len());
+    assert_eq!(table(&all).lines().count(), all.len() + 1);
+    all.into_iter().filter(|one| one.bench != "append/2").map(|one| (one.bench, one.count)).collect()
+}
+
+fn expected() -> Vec<(String, usize)> {
+    let all = [
+        ("enqueue/8", 80),
+        ("bulk", 400),
+        ("drain", 400),
+        ("drain-remove", 400),
+        ("latency", 5),
+        ("latency-loaded", 5),
+        ("subscribe", 5),
+        ("counts", 5),
+        ("idle", 1),
+    ];
+    all.map(|(bench, count)| (bench.to_owned(), count)).to_vec()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_scenario_runs_on_postgres() {
+    let bed = Bed::private(Version::V15, true).unwrap();
+    assert_eq!(counts(&bed).await, expected());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_scenario_runs_on_sqlite() {
+    let bed = Bed::sqlite().unwrap();
+    assert_eq!(counts(&bed).await, expected());
+}

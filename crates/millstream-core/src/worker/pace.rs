@@ -1,0 +1,119 @@
+//! How many jobs a queue may take ahead of its slots, from how long its handlers take.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::limits::CLAIM_BATCH_MAX;
+
+/// Work that is taken ahead: what all slots together do in this time. Long enough that a claim's commit is small
+/// beside it, short enough that no other process would have begun the jobs much earlier.
+const AHEAD: Duration = Duration::from_millis(50);
+/// Bytes of payloads that are taken ahead.
+const AHEAD_BYTES: usize = 16 * 1024 * 1024;
+/// The weight of the latest of the durations in their mean: about the last sixteen count.
+const LATEST: u32 = 16;
+
+/// Learns from each job that ends. Written by the lane that it belongs to.
+#[derive(Debug, Default)]
+pub(crate) struct Pace {
+    /// `None` before the first job ended.
+    mean: Option<Duration>,
+    /// Jobs that ended since the number was begun anew.
+    seen: u32,
+    /// Mean payload of the last claim.
+    bytes: usize,
+    /// Doubled with every claim that was full: a queue with a short backlog is not emptied by one process.
+    grown: u32,
+}
+
+impl Pace {
+    pub(crate) fn ended(&mut self, took: Duration) {
+        self.mean = Some(self.mean.map_or(took, |mean| (mean * (LATEST - 1) + took) / LATEST));
+        self.seen = self.seen.saturating_add(1);
+    }
+
+    /// After a claim that brought all it asked for.
+    pub(crate) fn full(&mut self, concurrency: u32) {
+        self.grown = self.grown.saturating_mul(2).max(concurrency).min(CLAIM_BATCH_MAX);
+    }
+
+    pub(crate) fn weigh(&mut self, payloads: impl Iterator<Item = usize>) {
+        let (mut count, mut sum) = (0, 0);
+        for bytes in payloads {
+            (count, sum) = (count + 1, sum + bytes);
+        }
+        if let Some(mean) = sum.checked_div(count) {
+            self.bytes = mean;
+        }
+    }
+
+    /// What was taken ahead did not get its turn: nothing more until handlers are seen to be short again.
+    pub(crate) fn stuck(&mut self) {
+        *self = Self { bytes: self.bytes, ..Self::default() };
+    }
+
+    /// How many jobs may wait for a slot.
+    pub(crate) fn ahead(&self, concurrency: u32) -> u32 {
+        let Some(mean) = self.mean.filter(|_| self.seen >= concurrency) else { return 0 };
+        if mean >= AHEAD {
+            return 0;
+        }
+        let by_time = u128::from(concurrency) * AHEAD.as_nanos() / mean.as_nanos().max(1);
+        let by_bytes = AHEAD_BYTES / self.bytes.max(1);
+        let bound = |number: u128| u32::try_from(number).unwrap_or(u32::MAX);
+        bound(by_time).min(bound(by_bytes as u128)).min(self.grown)
+    }
+}
+
+/// About how many bytes a payload takes.
+pub(crate) fn weight(value: &Value) -> usize {
+    match value {
+        Value::String(text) => text.len() + size_of::<Value>(),
+        Value::Array(items) => items.iter().map(weight).sum::<usize>() + size_of::<Value>(),
+        Value::Object(fields) => fields.iter().map(|(key, value)| key.len() + weight(value)).sum::<usize>() + 64,
+        Value::Null | Value::Bool(_) | Value::Number(_) => size_of::<Value>(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(took: Duration) -> Pace {
+        let mut pace = Pace::default();
+        (0..10).for_each(|_| pace.full(10));
+        (0..50).for_each(|_| pace.ended(took));
+        pace
+    }
+
+    #[test]
+    fn short_handlers_get_large_batches() {
+        assert_eq!(after(Duration::from_micros(3)).ahead(10), CLAIM_BATCH_MAX);
+        assert_eq!(after(Duration::from_millis(5)).ahead(10), 100);
+    }
+
+    #[test]
+    fn long_handlers_hoard_nothing() {
+        assert_eq!(after(Duration::from_millis(50)).ahead(10), 0);
+        assert_eq!(after(Duration::from_secs(60)).ahead(1_000), 0);
+    }
+
+    #[test]
+    fn nothing_is_taken_ahead_of_the_first_jobs_or_after_a_jam() {
+        let mut pace = Pace::default();
+        pace.full(10);
+        assert_eq!(pace.ahead(10), 0);
+        (0..10).for_each(|_| pace.ended(Duration::ZERO));
+        assert_eq!(pace.ahead(10), 10);
+        pace.stuck();
+        assert_eq!(pace.ahead(10), 0);
+    }
+
+    #[test]
+    fn large_payloads_bound_what_is_taken_ahead() {
+        let mut pace = after(Duration::from_micros(3));
+        pace.weigh([4 * 1024 * 1024, 4 * 1024 * 1024].into_iter());
+        assert_eq!(pace.ahead(10), 4);
+    }
+}
