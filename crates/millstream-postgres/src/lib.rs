@@ -31,3 +31,10 @@ mod tls;
 pub use call::SqlCall;
 pub use options::PostgresOptions;
 pub use store::PostgresStore;
+
+/// The page's Rust, compiled with the doctests; it needs the driver. Packaged sources do not have the page.
+#[cfg(doctest)]
+mod pages {
+    #[doc = include_str!("../../../docs/transactions.md")]
+    mod transactions {}
+}

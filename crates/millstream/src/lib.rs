@@ -49,4 +49,7 @@ mod pages {
     mod getting_started {}
     #[doc = include_str!("../../../docs/handlers.md")]
     mod handlers {}
+    #[cfg(feature = "postgres")]
+    #[doc = include_str!("../../../docs/postgres.md")]
+    mod postgres {}
 }
