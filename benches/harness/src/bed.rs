@@ -27,7 +27,7 @@ pub struct Bed {
 }
 
 enum Kind {
-    Postgres { url: String, _private: Option<Private> },
+    Postgres { url: String, _private: Option<Box<Private>> },
     Sqlite { folder: TempDir },
 }
 
@@ -74,7 +74,8 @@ impl Bed {
         let server = Postgres::start_with(version, settings)?;
         let database = server.create_database();
         let url = database.url();
-        Ok(Self::of(Kind::Postgres { url, _private: Some(Private { _database: database, _server: server }) }))
+        let private = Box::new(Private { _database: database, _server: server });
+        Ok(Self::of(Kind::Postgres { url, _private: Some(private) }))
     }
 
     /// A file for each scenario, in a temporary folder.

@@ -38,7 +38,7 @@ pub trait Backend: Send + Sync + 'static {
     async fn second(&self) -> Result<Stores>;
     /// The same data after every handle was closed. Asked only of a durable one.
     async fn reopen(&self) -> Result<Stores>;
-    /// Moves the store's own clock; the clock of the options is moved next, and wakes who sleeps by it.
+    /// Moves the store's own clock; the clock of the options was moved already.
     async fn advance(&self, _by: Duration) -> Result<()> {
         Ok(())
     }

@@ -17,7 +17,7 @@ use crate::Signals;
 /// How long a case waits for what must come: generous, because a busy machine is no broken store.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How long it waits on the broken store: there, what must come mostly does not.
-const PATIENCE_BROKEN: Duration = Duration::from_millis(300);
+const PATIENCE_BROKEN: Duration = Duration::from_secs(1);
 /// Trials at once.
 const TRIALS_PER_CORE: usize = 4;
 /// A case that takes longer hangs.

@@ -112,10 +112,10 @@ impl World {
 
     /// Moves the store's time.
     pub(super) async fn advance(&self, by: Duration) -> Checked {
-        // The store first: what the clock wakes must find the store's time moved.
-        self.backend.advance(by).await?;
+        // The clock first: what becomes due by the store's time is then claimed with the trust of a whole lease. Who is
+        // woken by the clock may find the store's time not moved yet; a second step tells him.
         self.clock.advance(by);
-        Ok(())
+        Ok(self.backend.advance(by).await?)
     }
 
     /// The store's time.

@@ -145,6 +145,8 @@ impl Engine {
                 asked = answer(&mut claiming) => {
                     claiming = None;
                     hungry |= self.take(asked, running);
+                    // Paused while the claim was under way.
+                    self.give_back(self.lanes.take_paused()).await;
                 }
                 Some(ended) = running.join_next() => {
                     self.note_end(ended);
