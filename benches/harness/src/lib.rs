@@ -1,7 +1,7 @@
 //! How fast the engine is, as ratios to the raw limits of the machine it runs on.
 //!
 //! [`run`] takes a [`Plan`] (which scenarios, how large, how often) to a [`Bed`] (Postgres at a URL, a private server,
-//! or an SQLite file) and hands every [`Measure`] to the caller as it comes; [`table`] sums up their medians. The
+//! or an SQLite file) and hands every [`Measure`] to the caller as it comes; [`table()`] sums up their medians. The
 //! program prints the measures as JSON lines on stdout, and the table on stderr:
 //!
 //! ```sh
