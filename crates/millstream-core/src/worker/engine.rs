@@ -287,9 +287,9 @@ impl Slot {
         let claim = job.claim.clone();
         let _unwinding = Unwinding { held: &self.held, claim: &claim };
         if !self.held.trusts(&job.claim, self.clock.monotonic()) {
+            // The store may still keep it for us: then it need not wait for the end of its lease.
             tracing::warn!(job = %job.claim, "not started: the lease ran out before its turn");
-            self.held.drop_claim(&job.claim);
-            return;
+            return self.release(&job.claim).await;
         }
         match cancellation.reason() {
             Some(CancelReason::ClaimLost) => return self.held.drop_claim(&job.claim),
@@ -305,9 +305,9 @@ impl Slot {
     }
 
     async fn release(&self, claim: &ClaimRef) {
-        match self.jobs.release(std::slice::from_ref(claim)).await {
-            Ok(()) => self.held.drop_claim(claim),
-            Err(error) => tracing::warn!(job = %claim, %error, "failed to give back an interrupted job"),
+        if let Err(error) = self.jobs.release(std::slice::from_ref(claim)).await {
+            tracing::warn!(job = %claim, %error, "failed to give back a job; it comes back by its lease");
         }
+        self.held.drop_claim(claim);
     }
 }

@@ -524,9 +524,10 @@ cases! {
         let second = workers(world);
         second.register(&q(), &name("work"), |_: Value, ctx: JobContext| async move { Ok::<_, JobError>(ctx.attempt()) })?;
         second.start().await?;
-        // The second step is a time to rescue by the keeper's clock, after the store's time has moved.
+        // The second step is a time to rescue by the keeper's clock, after the store's time has moved; shorter than a
+        // lease, or a claim between its two halves would run out.
         world.advance(LEASE + secs(1)).await?;
-        world.advance(LEASE).await?;
+        world.advance(LEASE / 2).await?;
         let job = ended(world, &added).await?;
         ensure_eq!(job.output, Some(json!(2)), "the second attempt");
         Ok(second.close_all().await?)
