@@ -35,13 +35,14 @@ impl Reader {
 
     /// Starts a thread, where there is to be one; several may share the work. It ends once the inbox is closed and
     /// empty.
-    pub(crate) fn start(&self, conn: Connection) -> std::io::Result<Option<thread::JoinHandle<()>>> {
+    pub(crate) fn start(&self, conn: Connection) -> std::io::Result<Option<thread::JoinHandle<Connection>>> {
         let Self::Thread(inbox) = self else { return Ok(None) };
         let reads = inbox.clone();
         let run = move || {
             while let Some(group) = reads.take(1) {
                 group.into_iter().for_each(|read| read(&conn));
             }
+            conn
         };
         thread::Builder::new().name("millstream-sqlite-read".into()).spawn(run).map(Some)
     }

@@ -68,7 +68,7 @@ struct Inner {
     heart: Writer,
     reader: Reader,
     /// Taken by the first `close`.
-    threads: Mutex<Vec<JoinHandle<()>>>,
+    threads: Mutex<Vec<JoinHandle<Connection>>>,
 }
 
 impl SqliteStore {
@@ -121,7 +121,7 @@ impl SqliteStore {
         Self { inner: Arc::new(Inner { shared, writer, heart, reader, threads: Mutex::default() }) }
     }
 
-    fn keep(&self, thread: JoinHandle<()>) {
+    fn keep(&self, thread: JoinHandle<Connection>) {
         self.inner.threads.lock().unwrap_or_else(PoisonError::into_inner).push(thread);
     }
 
@@ -178,7 +178,7 @@ fn writer_thread(
     conn: Connection,
     store: &SqliteStore,
     lane: Lane,
-) -> Result<JoinHandle<()>> {
+) -> Result<JoinHandle<Connection>> {
     spawned(writer.start(name, conn, store.inner.shared.clone(), lane))
 }
 
@@ -235,7 +235,11 @@ impl Store for SqliteStore {
         let (reply, joined) = oneshot::channel();
         // Joining blocks for as long as what was taken in takes to be written.
         spawned(std::thread::Builder::new().name("millstream-sqlite-close".into()).spawn(move || {
-            let panicked = threads.into_iter().map(JoinHandle::join).filter(Result::is_err).count();
+            let joined: Vec<_> = threads.into_iter().map(JoinHandle::join).collect();
+            let panicked = joined.iter().filter(|joined| joined.is_err()).count();
+            // One by one, and not as the threads end: SQLite takes the log into the file as the last connection
+            // closes, and of two that close at once neither is the last.
+            joined.into_iter().for_each(drop);
             let _ = reply.send(panicked);
         }))?;
         match joined.await {

@@ -72,11 +72,11 @@ impl Watcher {
     }
 
     /// Starts the thread. It ends when the signals are closed.
-    pub(crate) fn spawn(mut self) -> std::io::Result<thread::JoinHandle<()>> {
+    pub(crate) fn spawn(self) -> std::io::Result<thread::JoinHandle<Connection>> {
         thread::Builder::new().name("millstream-sqlite-watch".into()).spawn(move || self.run())
     }
 
-    fn run(&mut self) {
+    fn run(mut self) -> Connection {
         let tick = match self.shared.options.signals {
             Wakes::On => TICK,
             Wakes::Muted => self.shared.options.poll,
@@ -103,6 +103,7 @@ impl Watcher {
                 self.renew_watches();
             }
         }
+        self.conn
     }
 
     /// A file that was deleted or replaced is written on by who has it open, and by nobody else: said once.

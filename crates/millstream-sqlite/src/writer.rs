@@ -61,8 +61,8 @@ impl Writer {
         conn: Connection,
         shared: Arc<Shared>,
         lane: Lane,
-    ) -> std::io::Result<thread::JoinHandle<()>> {
-        let mut thread = WriterThread { inbox: self.inbox.clone(), conn, shared, lane, queues: HashMap::new() };
+    ) -> std::io::Result<thread::JoinHandle<Connection>> {
+        let thread = WriterThread { inbox: self.inbox.clone(), conn, shared, lane, queues: HashMap::new() };
         thread::Builder::new().name(name.into()).spawn(move || thread.run())
     }
 
@@ -195,13 +195,14 @@ struct WriterThread {
 }
 
 impl WriterThread {
-    fn run(&mut self) {
+    fn run(mut self) -> Connection {
         while let Some(group) = self.inbox.take(GROUP_MAX) {
             let group = self.answer_idle(group);
             if !group.is_empty() {
                 self.commit(group);
             }
         }
+        self.conn
     }
 
     /// Answers calls that need no write, and keeps the others.

@@ -71,3 +71,18 @@ async fn the_last_handle_ends_the_store() {
     assert!(next(&mut events).await.is_none());
     assert!(next(&mut watch).await.is_none());
 }
+
+/// Who copies the file of a closed store has everything. SQLite leaves its log beside the file when two connections
+/// close at once, and then neither thinks that it is the last: hence the rounds.
+#[tokio::test]
+async fn a_closed_store_is_one_file() {
+    for _ in 0..100 {
+        let world = World::new();
+        let store = world.open().await;
+        store.enqueue(&[job("mail")]).await.unwrap();
+        store.close().await.unwrap();
+        let files = std::fs::read_dir(world.path().parent().unwrap()).unwrap();
+        let names: Vec<_> = files.map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(names, ["jobs.db"]);
+    }
+}
