@@ -91,7 +91,7 @@ enum Trouble {
     Requests,
     /// Answers to what was carried out are lost on their way.
     Answers,
-    /// An administrator ends every session, again and again.
+    /// An administrator ends every session, five times.
     Sessions,
     /// The server is killed and started, twice.
     Restarts,
@@ -110,7 +110,8 @@ async fn trouble(kind: Trouble, server: &mut Postgres, proxy: &Proxy, store: &Po
         Trouble::Requests => proxy.cut_at_random(Direction::ToServer, 7, 200),
         Trouble::Answers => proxy.cut_at_random(Direction::ToClient, 7, 200),
         Trouble::Sessions => {
-            while done().await < MANY / 2 {
+            for at in (0..MANY / 2).step_by(MANY / 10) {
+                while done().await < at {}
                 server.query(TERMINATE_BACKENDS).unwrap();
             }
         }
@@ -191,9 +192,17 @@ async fn nothing_is_lost_and_nothing_happens_twice_whatever_breaks() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_works_behind_a_pooler_of_transactions() {
     let server = postgres::v15();
-    let pooler = Pgbouncer::start(server).unwrap();
+    // A pool of sessions that stay; and one that opens another for each transaction, so that none is older than the
+    // connection it serves.
+    for (lifetime, schema) in [("3600", "pooled"), ("0", "pooled_once")] {
+        let pooler = Pgbouncer::start_with(server, &[("server_lifetime", lifetime)]).unwrap();
+        work_behind(server, &pooler, schema).await;
+    }
+}
+
+async fn work_behind(server: &Postgres, pooler: &Pgbouncer, schema: &str) {
     let url = server.url_through(pooler.address(), "postgres");
-    let options = PostgresOptions::new(url).schema("pooled");
+    let options = PostgresOptions::new(url).schema(schema);
     let store = PostgresStore::connect(options, StoreOptions::default()).await.unwrap();
     for _ in 0..20 {
         store.enqueue(&[job()]).await.unwrap();
@@ -233,5 +242,26 @@ async fn a_schema_is_brought_up_once_and_a_newer_one_is_refused() {
         database.run("insert into millstream.migration (version, name) values (999, 'of tomorrow')").unwrap();
         let refused = PostgresStore::connect(options, StoreOptions::default()).await;
         assert!(matches!(refused, Err(millstream_core::Error::Schema { .. })), "{refused:?}");
+    }
+}
+
+/// A role that may do nothing but use the schema it was given migrates it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_of_the_schema_needs_no_right_to_create_one() {
+    for (version, database) in world::databases() {
+        let role = format!("owner_{}", database.name());
+        let setup = format!("create role {role} login password 'secret'; create schema jobs authorization {role}");
+        database.run(&setup).unwrap();
+        let address = database.address();
+        let url = format!("postgres://{role}:secret@{address}/{}", database.name());
+        let options = PostgresOptions::new(url).schema("jobs");
+        assert!(schema::up(&options).await.unwrap().is_current(), "on {version}");
+        let store = PostgresStore::connect(options.clone(), StoreOptions::default()).await.unwrap();
+        store.enqueue(&[job()]).await.unwrap();
+        settle(&store).await;
+        store.close().await.unwrap();
+        let refused = schema::up(&options.schema("others")).await.unwrap_err();
+        assert!(format!("{refused:?}").contains("permission denied"), "{refused:?}");
+        database.run(&format!("drop owned by {role} cascade; drop role {role}")).unwrap();
     }
 }
