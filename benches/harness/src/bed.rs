@@ -130,7 +130,7 @@ impl Bed {
 
 #[async_trait]
 impl bench::Bed for Bed {
-    async fn open(&self) -> Result<Box<dyn Site>, Failure> {
+    async fn open(&self) -> Result<Box<dyn Site + '_>, Failure> {
         let number = self.made.fetch_add(1, Ordering::Relaxed) + 1;
         let name = format!("bench_{}_{number}", std::process::id());
         let place = match &self.kind {

@@ -32,6 +32,7 @@ mod tls;
 pub use call::SqlCall;
 pub use options::PostgresOptions;
 pub use store::PostgresStore;
+pub use tls::SslMode;
 
 /// The page's Rust, compiled with the doctests; it needs the driver. Packaged sources do not have the page.
 #[cfg(doctest)]

@@ -79,6 +79,18 @@ pub async fn up(options: &PostgresOptions) -> Result<SchemaStatus> {
     migrate(&session.client, &session.schema).await
 }
 
+/// Drops the schema with everything that is in it; one that is not there is as well. For stores that were made for a
+/// trial or a measurement.
+///
+/// # Errors
+///
+/// As [`status`].
+pub async fn remove(options: &PostgresOptions) -> Result<()> {
+    let session = Session::open(options).await?;
+    let dropped = session.client.batch_execute(&session.schema.fill("drop schema if exists {schema} cascade")).await;
+    dropped.map_err(|error| Fault::from(error).told("drop the schema"))
+}
+
 /// A connection of its own, for as long as a call takes.
 struct Session {
     client: Client,

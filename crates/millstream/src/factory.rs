@@ -95,7 +95,7 @@ async fn opened(backend: &Backend, options: StoreOptions) -> Result<Stores> {
         Backend::Sqlite(path) => Ok(Stores::of(millstream_sqlite::SqliteStore::open(path, options).await?)),
         #[cfg(feature = "postgres")]
         Backend::Postgres(postgres) => {
-            let store = millstream_postgres::PostgresStore::connect(postgres_options(postgres), options).await?;
+            let store = millstream_postgres::PostgresStore::connect(postgres_options(postgres)?, options).await?;
             Ok(Stores::of(std::sync::Arc::new(store)))
         }
         #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
@@ -108,9 +108,9 @@ async fn opened(backend: &Backend, options: StoreOptions) -> Result<Stores> {
 
 /// What the driver's crate is opened with.
 #[cfg(feature = "postgres")]
-pub(crate) fn postgres_options(postgres: &PostgresBackend) -> millstream_postgres::PostgresOptions {
+pub(crate) fn postgres_options(postgres: &PostgresBackend) -> Result<millstream_postgres::PostgresOptions> {
     let base = millstream_postgres::PostgresOptions::default();
-    millstream_postgres::PostgresOptions {
+    Ok(millstream_postgres::PostgresOptions {
         url: postgres.url.clone(),
         host: postgres.host.clone(),
         port: postgres.port,
@@ -119,12 +119,55 @@ pub(crate) fn postgres_options(postgres: &PostgresBackend) -> millstream_postgre
         password: postgres.password.clone(),
         schema: postgres.schema.clone(),
         pool_size: postgres.pool_size.map_or(base.pool_size, |size| size as usize),
+        ssl_mode: postgres.ssl_mode.as_deref().map(millstream_postgres::SslMode::read).transpose()?,
+        ssl_root_cert: postgres.ssl_root_cert.clone(),
+        notify: postgres.notify.unwrap_or(base.notify),
+        prepare: postgres.prepare.or(base.prepare),
+        migrate: postgres.migrate.unwrap_or(base.migrate),
         ..base
-    }
+    })
 }
 
 /// A configuration that was checked names only stores of this build; one made by hand may not.
 #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
 pub(crate) fn not_in_this_build(backend: &Backend) -> millstream_core::Error {
     millstream_core::Error::Config(format!("this build has no store for {backend}"))
+}
+
+#[cfg(all(test, feature = "postgres"))]
+mod tests {
+    use std::path::Path;
+
+    use millstream_postgres::SslMode;
+
+    use super::*;
+    use crate::config::Sources;
+
+    #[test]
+    fn what_the_configuration_says_of_postgres_reaches_the_store() {
+        let set = |keys: &[(&str, &str)]| {
+            let sources = Sources::default().directory("/etc").set("queue.postgres.host", "db");
+            keys.iter().fold(sources, |sources, (key, value)| sources.set(format!("queue.postgres.{key}"), *value))
+        };
+        let options = |keys: &[(&str, &str)]| match Config::load(&set(keys)).unwrap().queue {
+            Backend::Postgres(postgres) => postgres_options(&postgres).unwrap(),
+            other => panic!("{other}"),
+        };
+        let base = options(&[]);
+        assert_eq!((base.ssl_mode, base.ssl_root_cert), (None, None));
+        assert_eq!((base.notify, base.prepare, base.migrate), (true, None, true));
+
+        let off = [("notify", "false"), ("prepare", "false"), ("migrate", "false")];
+        let own = options(&[&off[..], &[("sslmode", "verify-ca"), ("sslrootcert", "ca.pem")]].concat());
+        assert_eq!(
+            (own.ssl_mode, own.ssl_root_cert.as_deref()),
+            (Some(SslMode::VerifyCa), Some(Path::new("/etc/ca.pem")))
+        );
+        assert_eq!((own.notify, own.prepare, own.migrate), (false, Some(false), false));
+        let system = options(&[("sslrootcert", "system")]).ssl_root_cert;
+        assert_eq!(system.as_deref(), Some(Path::new("system")));
+
+        let refused = Config::load(&set(&[("sslmode", "maybe")])).unwrap_err().to_string();
+        assert!(refused.contains("queue.postgres.sslmode: got \"maybe\", expected `disable`"), "{refused}");
+    }
 }

@@ -26,10 +26,14 @@
 //! # }).unwrap();
 //! ```
 
+#[cfg(feature = "bench")]
+mod bed;
 mod config;
 mod factory;
 mod schema;
 
+#[cfg(feature = "bench")]
+pub use bed::ConfigBed;
 pub use config::{
     Backend, Config, FILE_DEFAULT, FILE_NAME, Group, Key, Kind, PostgresBackend, QueueConfig, Sources, WorkerConfig,
 };

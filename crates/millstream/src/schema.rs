@@ -77,7 +77,7 @@ async fn status(backend: &Backend) -> Result<Option<StoreSchema>> {
         }
         #[cfg(feature = "postgres")]
         Backend::Postgres(postgres) => {
-            let options = crate::factory::postgres_options(postgres);
+            let options = crate::factory::postgres_options(postgres)?;
             let status = millstream_postgres::schema::status(&options).await?;
             let pending_sql = millstream_postgres::schema::pending(&options).await?;
             let (found, supported, pending) = (status.found, status.supported, status.pending);
@@ -98,7 +98,7 @@ async fn up(backend: &Backend) -> Result<()> {
         }
         #[cfg(feature = "postgres")]
         Backend::Postgres(postgres) => {
-            let options = crate::factory::postgres_options(postgres);
+            let options = crate::factory::postgres_options(postgres)?;
             millstream_postgres::schema::up(&options).await.map(drop)
         }
         #[cfg(not(all(feature = "sqlite", feature = "postgres")))]

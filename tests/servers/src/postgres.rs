@@ -3,7 +3,7 @@
 use std::{
     env,
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     sync::{
         Arc, OnceLock,
@@ -183,6 +183,21 @@ impl Postgres {
     /// The server's folder, with its Unix socket and its data in `data`.
     pub fn folder(&self) -> &Path {
         self.service.folder().path()
+    }
+
+    /// Puts a file that the server's user can read, and nobody else, into its data folder: a certificate, a key, or
+    /// `pg_hba.conf`. Answers where it is.
+    pub fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        self.service.folder().write(&format!("data/{name}"), text)
+    }
+
+    /// Has the server read its files and settings again, and waits until it has.
+    pub fn reload(&self) -> Result<()> {
+        let loaded = || self.query("SELECT pg_conf_load_time()");
+        let before = loaded()?;
+        self.query("SELECT pg_reload_conf()")?;
+        while loaded()? == before {}
+        Ok(())
     }
 
     /// The last lines that the server wrote to its log.

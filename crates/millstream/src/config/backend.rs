@@ -213,6 +213,7 @@ impl Picker<'_> {
         // A host of its own is another server than the variable's; other parts only say more of that one.
         let variable = || self.sources.get("DATABASE_URL").filter(|_| !names(from, "host")).map(str::to_owned);
         let number = |key: &str| self.entry(&[from, "postgres", key]).and_then(|entry| entry.value.as_u64());
+        let flag = |key: &str| self.entry(&[from, "postgres", key]).and_then(|entry| entry.value.as_bool());
         PostgresBackend {
             url: self.text(from, "connectionString").or_else(variable).unwrap_or_default(),
             host: self.text(from, "host"),
@@ -222,6 +223,20 @@ impl Picker<'_> {
             password: self.text(from, "password"),
             schema: self.text(seam, "schema").or_else(|| self.text("queue", "schema")).unwrap_or(SCHEMA_DEFAULT.into()),
             pool_size: number("poolSize").and_then(|size| u32::try_from(size).ok()),
+            ssl_mode: self.text(from, "sslmode"),
+            ssl_root_cert: self.roots(from),
+            notify: flag("notify"),
+            prepare: flag("prepare"),
+            migrate: flag("migrate"),
+        }
+    }
+
+    /// The file of trusted certificates; `system` stands for those of the system.
+    fn roots(&self, seam: &str) -> Option<PathBuf> {
+        let entry = self.entry(&[seam, "postgres", "sslrootcert"])?;
+        match entry.value.as_str().unwrap_or_default() {
+            "system" => Some(PathBuf::from("system")),
+            path => Some(self.absolute(path, Some(&entry.origin))),
         }
     }
 

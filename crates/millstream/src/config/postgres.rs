@@ -1,11 +1,14 @@
 //! A Postgres database, as the configuration names it.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use super::problem::without_password;
 
 /// The schema of a process that names none.
 pub(super) const SCHEMA_DEFAULT: &str = "millstream";
+
+/// How much of TLS, by libpq's names.
+pub(super) const SSL_MODES: &[&str] = &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
 
 /// A Postgres database and the schema in it. Its `Debug` and [`Display`](fmt::Display) never show a password.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -19,6 +22,12 @@ pub struct PostgresBackend {
     pub(crate) password: Option<String>,
     pub(crate) schema: String,
     pub(crate) pool_size: Option<u32>,
+    /// One of [`SSL_MODES`].
+    pub(crate) ssl_mode: Option<String>,
+    pub(crate) ssl_root_cert: Option<PathBuf>,
+    pub(crate) notify: Option<bool>,
+    pub(crate) prepare: Option<bool>,
+    pub(crate) migrate: Option<bool>,
 }
 
 impl PostgresBackend {
