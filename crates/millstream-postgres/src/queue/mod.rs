@@ -7,12 +7,12 @@ mod counts;
 pub(crate) mod enqueue;
 mod held;
 mod list;
-mod moves;
+pub(crate) mod moves;
 mod promote;
 mod release;
 mod rescue;
 mod schedules;
-mod settle;
+pub(crate) mod settle;
 pub(crate) mod sweep;
 pub(crate) mod watch;
 
