@@ -59,3 +59,10 @@ create table {schema}.boss_due (
     boss text primary key,
     upto timestamptz not null
 );
+
+-- Until when a claim of Millstream's holds: a lease after its last beat. A job with a heartbeat of pg-boss's own ends by
+-- that heartbeat; where it is shorter than the lease, beats are written ahead by the difference.
+create function {schema}.boss_until(beat timestamptz, seconds integer, lease bigint) returns timestamptz
+language sql stable parallel safe as $$
+    select beat + least(lease, coalesce(seconds * 1000000::bigint, lease)) * interval '1 microsecond'
+$$;

@@ -97,9 +97,26 @@ impl Entry {
 }
 
 /// One caller's jobs, on their way to a commit.
-pub(crate) struct EnqueueCall {
-    entries: Vec<Entry>,
+pub(crate) struct EnqueueCall<E = Entry> {
+    entries: Vec<E>,
     answer: oneshot::Sender<Result<Vec<Enqueued>>>,
+}
+
+/// What takes jobs into tables of one layout.
+pub(crate) trait Intake: Send + Sync + 'static {
+    /// A job, complete and within bounds.
+    type Entry: Send + Sync + 'static;
+
+    /// Stores jobs in a transaction of their own.
+    fn write(&self, entries: &[Self::Entry]) -> impl Future<Output = Result<Vec<Enqueued>>> + Send;
+}
+
+impl Intake for Shared {
+    type Entry = Entry;
+
+    async fn write(&self, entries: &[Entry]) -> Result<Vec<Enqueued>> {
+        write(self, entries).await
+    }
 }
 
 /// Stores a batch in one transaction.
@@ -110,30 +127,39 @@ pub(crate) async fn enqueue(shared: &Arc<Shared>, jobs: &[NewJob]) -> Result<Vec
     }
     let entry = |(index, job)| Entry::of(shared, job).map_err(|error| error.at(format_args!("jobs[{index}]")));
     let entries = jobs.iter().enumerate().map(entry).collect::<Result<Vec<Entry>>>()?;
+    join(&**shared, &shared.enqueues, entries).await
+}
+
+/// Stores jobs with those of other callers, where they are few.
+pub(crate) async fn join<I: Intake>(
+    intake: &I,
+    calls: &mpsc::Sender<EnqueueCall<I::Entry>>,
+    entries: Vec<I::Entry>,
+) -> Result<Vec<Enqueued>> {
     match entries.len() {
         0 => Ok(Vec::new()),
         1..=JOINED_MAX => {
             let (answer, answered) = oneshot::channel();
-            shared.enqueues.send(EnqueueCall { entries, answer }).await.map_err(|_| closed())?;
+            calls.send(EnqueueCall { entries, answer }).await.map_err(|_| closed())?;
             answered.await.map_err(|_| closed())?
         }
-        _ => write(shared, &entries).await,
+        _ => intake.write(&entries).await,
     }
 }
 
 /// Commits the calls of others, until the store closes. Two of these run, so that one call's commit need not wait for
 /// the way back of another's.
-pub(crate) async fn pump(shared: Arc<Shared>, calls: Arc<Mutex<mpsc::Receiver<EnqueueCall>>>) {
+pub(crate) async fn pump<I: Intake>(intake: Arc<I>, calls: Arc<Mutex<mpsc::Receiver<EnqueueCall<I::Entry>>>>) {
     loop {
         let mut batch = Vec::new();
         if calls.lock().await.recv_many(&mut batch, CALLS_MAX).await == 0 {
             return;
         }
-        commit(&shared, batch).await;
+        commit(&*intake, batch).await;
     }
 }
 
-async fn commit(shared: &Shared, batch: Vec<EnqueueCall>) {
+async fn commit<I: Intake>(intake: &I, batch: Vec<EnqueueCall<I::Entry>>) {
     let mut sizes = Vec::with_capacity(batch.len());
     let (mut entries, mut answers) = (Vec::new(), Vec::with_capacity(batch.len()));
     for call in batch {
@@ -141,7 +167,7 @@ async fn commit(shared: &Shared, batch: Vec<EnqueueCall>) {
         entries.extend(call.entries);
         answers.push(call.answer);
     }
-    match write(shared, &entries).await {
+    match intake.write(&entries).await {
         Ok(mut stored) => {
             for (size, answer) in sizes.into_iter().zip(answers) {
                 let rest = stored.split_off(size);
@@ -160,7 +186,7 @@ async fn commit(shared: &Shared, batch: Vec<EnqueueCall>) {
             for (size, answer) in sizes.into_iter().zip(answers) {
                 let (own, others) = rest.split_at(size);
                 rest = others;
-                let _ = answer.send(write(shared, own).await);
+                let _ = answer.send(intake.write(own).await);
             }
         }
     }

@@ -5,7 +5,7 @@ pub(crate) mod claim;
 mod control;
 mod counts;
 pub(crate) mod enqueue;
-mod held;
+pub(crate) mod held;
 mod list;
 pub(crate) mod moves;
 mod promote;
