@@ -35,9 +35,7 @@ impl<'a, J> Written<'a, J> {
             appends: appends
                 .map(|(index, one)| WrittenAppend::of(one).map_err(named("append", index)))
                 .collect::<Result<_>>()?,
-            jobs: jobs
-                .map(|(index, job)| entry(job).map_err(named("enqueue", index)))
-                .collect::<Result<_>>()?,
+            jobs: jobs.map(|(index, job)| entry(job).map_err(named("enqueue", index))).collect::<Result<_>>()?,
             state: state
                 .map(|(index, op)| state::Write::of(op).map_err(named("state", index)))
                 .collect::<Result<_>>()?,

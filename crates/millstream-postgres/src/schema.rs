@@ -81,18 +81,22 @@ pub async fn up(options: &PostgresOptions) -> Result<SchemaStatus> {
 }
 
 /// A connection of its own, for as long as a call takes.
-struct Session {
+pub(crate) struct Session {
     client: Client,
     schema: SchemaName,
     _driver: JoinSet<()>,
 }
 
 impl Session {
-    async fn open(options: &PostgresOptions) -> Result<Self> {
+    pub(crate) async fn open(options: &PostgresOptions) -> Result<Self> {
         let schema = SchemaName::new(&options.schema)?;
         let connector = Connector::new(Target::read(options)?, tokio::runtime::Handle::current())?;
         let (client, driver) = open(&Arc::new(connector)).await.map_err(|fault| fault.told("connect"))?;
         Ok(Self { client, schema, _driver: driver })
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
     }
 }
 

@@ -11,3 +11,4 @@ where b.boss = '{name}' and b.at + $1::bigint * interval '1 microsecond' <= c.no
           where j.name = u.queue and j.id = u.job and j.started_on = b.started and j.state is not distinct from 'active'
           offset 0
       ) l)
+returning b.id

@@ -49,7 +49,6 @@ pub(crate) struct Boss {
 #[derive(Clone, Debug)]
 pub(crate) struct Known {
     pub(crate) table: Arc<str>,
-    pub(crate) policy: Arc<str>,
     pub(crate) pick: Pick,
     pub(crate) notify: bool,
     until: Duration,
@@ -229,7 +228,6 @@ impl Boss {
             let policy: &str = row.get("policy");
             let known = Known {
                 table: row.get::<_, &str>("table_name").into(),
-                policy: policy.into(),
                 pick: Pick::of(policy),
                 notify: row.get("notify"),
                 until,

@@ -77,7 +77,9 @@ async fn claim_once(
 ) -> Result<Vec<Claimed>, Fault> {
     let over = boss.calls.take_over();
     let shared = &*boss.shared;
-    let body = || async { transact!(shared, shared.logs_any(), unit => take(boss, unit.on()?, table, pick, wants, &over, left)) };
+    let body = || async {
+        transact!(shared, shared.logs_any(), unit => take(boss, unit.on()?, table, pick, wants, &over, left))
+    };
     let taken: Result<Taken, Fault> = body().await;
     match taken {
         Ok(taken) => {

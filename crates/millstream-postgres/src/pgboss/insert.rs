@@ -331,17 +331,44 @@ impl<'a> Columns<'a> {
 
     async fn run(&self, boss: &Boss, on: On<'_>, table: &Arc<str>) -> Result<Vec<Row>, Fault> {
         let after = *lock(&boss.intake);
-        let Self { queue, id, data, priority, due, delay, singleton_key, every, later, slot, expire, deletion, .. } = self;
-        let Self { retention, retry_limit, retry_delay, retry_backoff, retry_delay_max, group_id, group_tier, .. } = self;
+        let Self { queue, id, data, priority, due, delay, singleton_key, every, later, slot, expire, deletion, .. } =
+            self;
+        let Self { retention, retry_limit, retry_delay, retry_backoff, retry_delay_max, group_id, group_tier, .. } =
+            self;
         let Self { dead_letter, heartbeat, trace, own_key, own_name, own_options, removal, beside, .. } = self;
         boss.run_in(
             on,
             BossSql::Insert,
             table,
             &[
-                &after, queue, id, data, priority, due, delay, singleton_key, every, later, slot, expire, deletion,
-                retention, retry_limit, retry_delay, retry_backoff, retry_delay_max, group_id, group_tier, dead_letter,
-                heartbeat, trace, own_key, own_name, own_options, removal, beside,
+                &after,
+                queue,
+                id,
+                data,
+                priority,
+                due,
+                delay,
+                singleton_key,
+                every,
+                later,
+                slot,
+                expire,
+                deletion,
+                retention,
+                retry_limit,
+                retry_delay,
+                retry_backoff,
+                retry_delay_max,
+                group_id,
+                group_tier,
+                dead_letter,
+                heartbeat,
+                trace,
+                own_key,
+                own_name,
+                own_options,
+                removal,
+                beside,
             ],
         )
         .await

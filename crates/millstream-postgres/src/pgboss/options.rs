@@ -139,7 +139,11 @@ impl QueueSettings {
             return Err(Error::invalid("queue heartbeat", heartbeat, "at least ten seconds"));
         }
         if self.retry_delay_max.is_some() && !self.retry_backoff {
-            return Err(Error::invalid("queue retry_delay_max", "a longest wait", "`retry_backoff`, without which no wait grows"));
+            return Err(Error::invalid(
+                "queue retry_delay_max",
+                "a longest wait",
+                "`retry_backoff`, without which no wait grows",
+            ));
         }
         Ok(())
     }

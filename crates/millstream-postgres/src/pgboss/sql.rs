@@ -2,10 +2,8 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, RwLock},
+    sync::{Arc, PoisonError, RwLock},
 };
-
-use std::sync::PoisonError;
 
 use crate::{options::SchemaName, sql::statements};
 
@@ -39,10 +37,19 @@ statements! {
     Remove = "pgboss/remove",
     RequestCancel = "pgboss/request_cancel",
     Retry = "pgboss/retry",
+    ScheduleClaim = "pgboss/schedule_claim",
+    ScheduleDelete = "pgboss/schedule_delete",
+    ScheduleLast = "pgboss/schedule_last",
+    ScheduleList = "pgboss/schedule_list",
+    ScheduleMove = "pgboss/schedule_move",
+    ScheduleNext = "pgboss/schedule_next",
+    ScheduleUpsert = "pgboss/schedule_upsert",
+    SendIt = "pgboss/send_it",
     Settle = "pgboss/settle",
     SweepGroups = "pgboss/sweep_groups",
     SweepMany = "pgboss/sweep_many",
     SweepOld = "pgboss/sweep_old",
+    SweepOne = "pgboss/sweep_one",
     Told = "pgboss/told",
 }
 
@@ -87,8 +94,6 @@ pub(crate) struct BossTexts {
     theirs: SchemaName,
     /// The version of their schema: columns that came later are left out.
     version: i32,
-    /// The number of their lock for making queues.
-    create_lock: i64,
     filled: RwLock<Filled>,
 }
 
@@ -96,8 +101,8 @@ pub(crate) struct BossTexts {
 type Filled = HashMap<(BossSql, Arc<str>, Pick), Arc<str>>;
 
 impl BossTexts {
-    pub(crate) fn new(ours: SchemaName, theirs: SchemaName, version: i32, create_lock: i64) -> Self {
-        Self { ours, theirs, version, create_lock, filled: RwLock::default() }
+    pub(crate) fn new(ours: SchemaName, theirs: SchemaName, version: i32) -> Self {
+        Self { ours, theirs, version, filled: RwLock::default() }
     }
 
     /// A statement's text for one table of jobs.
@@ -112,15 +117,15 @@ impl BossTexts {
     }
 
     fn fill(&self, sql: BossSql, table: &str, pick: Pick) -> String {
-        let part: String = pick.part().text().lines().filter(|line| !line.starts_with("-- ")).collect::<Vec<_>>().join("\n");
+        let part: String =
+            pick.part().text().lines().filter(|line| !line.starts_with("-- ")).collect::<Vec<_>>().join("\n");
         let lines: Vec<&str> = sql.text().lines().filter(|line| self.has(line)).collect();
         let text = lines.join("\n").replace("{picked}", &part);
         let boss = format!("\"{}\"", self.theirs.as_str());
         let text = text
             .replace("{job}", &format!("{boss}.\"{table}\""))
             .replace("{boss}", &boss)
-            .replace("{name}", self.theirs.as_str())
-            .replace("{lock:create-queue}", &self.create_lock.to_string());
+            .replace("{name}", self.theirs.as_str());
         self.ours.fill(&text)
     }
 

@@ -143,11 +143,13 @@ impl OptionsIn {
             words.retry_delay = Some(seconds(delay));
             words.retry_backoff = Some(grows);
             words.retry_delay_max = cap.map(seconds);
-            beside.backoff = (backoff_out(seconds(delay), grows, cap.map(seconds)) != *backoff).then(|| backoff.clone());
+            beside.backoff =
+                (backoff_out(seconds(delay), grows, cap.map(seconds)) != *backoff).then(|| backoff.clone());
         }
         if let Some(timeout) = options.timeout {
             words.expire_seconds = Some(seconds(timeout).max(1));
-            beside.timeout = (Duration::from_secs(u64::from(seconds(timeout).unsigned_abs())) != timeout).then_some(timeout);
+            beside.timeout =
+                (Duration::from_secs(u64::from(seconds(timeout).unsigned_abs())) != timeout).then_some(timeout);
         }
         let (done, failed) = (options.remove_on_complete, options.remove_on_fail);
         words.deletion_seconds = deletion(done, failed);
@@ -201,9 +203,10 @@ pub(crate) fn settings(columns: Columns, beside: Option<&str>, removal: Option<&
             .backoff
             .unwrap_or_else(|| backoff_out(columns.retry_delay, columns.retry_backoff, columns.retry_delay_max)),
         priority: own.priority.unwrap_or_else(|| columns.priority.saturating_neg()),
-        timeout: Some(own.timeout.unwrap_or_else(|| {
-            Duration::from_secs(u64::try_from(columns.expire_seconds).unwrap_or(0).max(1))
-        })),
+        timeout: Some(
+            own.timeout
+                .unwrap_or_else(|| Duration::from_secs(u64::try_from(columns.expire_seconds).unwrap_or(0).max(1))),
+        ),
         remove_on_complete: rule("c"),
         remove_on_fail: rule("f"),
     }
@@ -263,7 +266,15 @@ mod tests {
     #[test]
     fn data_comes_back_as_it_went() {
         let name = JobName::new("send").unwrap();
-        let all = [json!(null), json!({}), json!({ "a": 1 }), json!([1]), json!("x"), json!({ NAME: "mine", "b": 2 }), json!({ NAME: 1 })];
+        let all = [
+            json!(null),
+            json!({}),
+            json!({ "a": 1 }),
+            json!([1]),
+            json!("x"),
+            json!({ NAME: "mine", "b": 2 }),
+            json!({ NAME: 1 }),
+        ];
         for data in all {
             for name in [name.clone(), JobName::from(&queue())] {
                 let (row, beside) = data_in(&queue(), &name, &data);
@@ -276,7 +287,16 @@ mod tests {
 
     #[test]
     fn an_output_comes_back_as_it_went() {
-        let all = [json!(null), json!(1), json!([2]), json!("x"), json!({ "a": 1 }), json!({ "value": 1 }), json!({ "value": { "a": 1 } }), json!({ "value": { "value": [] } })];
+        let all = [
+            json!(null),
+            json!(1),
+            json!([2]),
+            json!("x"),
+            json!({ "a": 1 }),
+            json!({ "value": 1 }),
+            json!({ "value": { "a": 1 } }),
+            json!({ "value": { "value": [] } }),
+        ];
         for output in all {
             assert_eq!(output_out(output_in(output.clone())), output);
         }
@@ -301,7 +321,8 @@ mod tests {
         assert_eq!((plain.retry_delay, plain.retry_backoff, plain.retry_delay_max), (Some(1), Some(true), Some(3600)));
         assert_eq!(plain.beside, None);
         let kept = Some(Removal::Keep { count: None, age: Some(ms(1)) });
-        let words = OptionsIn::of(&JobOptions { remove_on_complete: kept, remove_on_fail: kept, ..JobOptions::default() });
+        let words =
+            OptionsIn::of(&JobOptions { remove_on_complete: kept, remove_on_fail: kept, ..JobOptions::default() });
         assert_eq!((words.deletion_seconds, words.removal.is_some()), (Some(1), true));
         assert_eq!(OptionsIn::of(&JobOptions::default()), OptionsIn::default());
     }
