@@ -18,6 +18,7 @@ mod heart;
 mod listener;
 mod notifier;
 mod options;
+pub mod pgboss;
 mod queue;
 mod rows;
 pub mod schema;

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use millstream_core::Wake;
+use millstream_core::{QueueName, Wake};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_postgres::AsyncMessage;
 
@@ -61,6 +61,9 @@ async fn listen(shared: &Arc<Shared>, wait: &mut Duration) -> Result<Ended, Faul
     let mut driver = JoinSet::new();
     driver.spawn(drive(wire, shared.clone(), heard));
     client.batch_execute(&format!("listen \"{}\"", shared.schema.channel())).await?;
+    if let Some(channel) = &shared.boss_channel {
+        client.batch_execute(&format!("listen \"{channel}\"")).await?;
+    }
     let probe = format!("select pg_notify('{}', '{}:p')", shared.schema.channel(), shared.origin);
     client.batch_execute(&probe).await?;
     let probed = tokio::time::timeout(PROBE_WITHIN, async { hears.wait_for(|heard| *heard).await.map(drop) }).await;
@@ -88,6 +91,9 @@ async fn listen(shared: &Arc<Shared>, wait: &mut Duration) -> Result<Ended, Faul
 async fn drive(mut wire: Wire, shared: Arc<Shared>, heard: watch::Sender<bool>) {
     while let Some(message) = std::future::poll_fn(|cx| wire.poll_message(cx)).await {
         match message {
+            Ok(AsyncMessage::Notification(note)) if Some(note.channel()) == shared.boss_channel.as_deref() => {
+                named(&shared, note.payload(), Wake::Work);
+            }
             Ok(AsyncMessage::Notification(note)) => hear(&shared, note.payload(), &heard),
             Ok(_) => {}
             Err(error) => {
@@ -98,7 +104,7 @@ async fn drive(mut wire: Wire, shared: Arc<Shared>, heard: watch::Sender<bool>) 
     }
 }
 
-/// `e`: events were numbered. `<origin>:` then `w` work, `b` beat, `f` feed, `p` probe.
+/// `e`: events were numbered. `<origin>:` then `w` work, `b` beat, `n` and `m` the same by name, `f` feed, `p` probe.
 fn hear(shared: &Shared, payload: &str, heard: &watch::Sender<bool>) {
     if payload == "e" {
         return shared.signals.log_grew();
@@ -112,8 +118,20 @@ fn hear(shared: &Shared, payload: &str, heard: &watch::Sender<bool>) {
     match word.split_at_checked(1) {
         Some(("w", queues)) => wake(shared, queues, Wake::Work),
         Some(("b", queues)) => wake(shared, queues, Wake::Beat),
+        Some(("n", queues)) => named(shared, queues, Wake::Work),
+        Some(("m", queues)) => named(shared, queues, Wake::Beat),
         Some(("f", _)) => shared.signals.feed.send_modify(|epoch| *epoch += 1),
         _ => {}
+    }
+}
+
+/// Queues by their names.
+fn named(shared: &Shared, queues: &str, wake: Wake) {
+    for queue in queues.split(',').filter_map(|name| QueueName::new(name).ok()) {
+        match wake {
+            Wake::Work => shared.signals.work(&queue),
+            Wake::Beat => shared.signals.beat(&queue),
+        }
     }
 }
 

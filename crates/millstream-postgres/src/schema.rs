@@ -20,6 +20,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_begin", include_str!("../migrations/0001_begin.sql")),
     ("0002_functions", include_str!("../migrations/0002_functions.sql")),
     ("0003_calls", include_str!("../migrations/0003_calls.sql")),
+    ("0005_pgboss", include_str!("../migrations/0005_pgboss.sql")),
 ];
 
 /// The oldest server that has all that is used.
@@ -92,18 +93,22 @@ pub async fn remove(options: &PostgresOptions) -> Result<()> {
 }
 
 /// A connection of its own, for as long as a call takes.
-struct Session {
+pub(crate) struct Session {
     client: Client,
     schema: SchemaName,
     _driver: JoinSet<()>,
 }
 
 impl Session {
-    async fn open(options: &PostgresOptions) -> Result<Self> {
+    pub(crate) async fn open(options: &PostgresOptions) -> Result<Self> {
         let schema = SchemaName::new(&options.schema)?;
         let connector = Connector::new(Target::read(options)?, tokio::runtime::Handle::current())?;
         let (client, driver) = open(&Arc::new(connector)).await.map_err(|fault| fault.told("connect"))?;
         Ok(Self { client, schema, _driver: driver })
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
     }
 }
 

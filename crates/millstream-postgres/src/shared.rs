@@ -37,6 +37,8 @@ pub(crate) struct Shared {
     pub(crate) origin: String,
     /// Whether NOTIFY is sent at all.
     pub(crate) notify: bool,
+    /// The channel on which pg-boss's own processes wake each other, where the store works their tables.
+    pub(crate) boss_channel: Option<String>,
     pub(crate) pool: Pool,
     pub(crate) texts: Texts,
     pub(crate) connector: Arc<Connector>,
@@ -70,6 +72,7 @@ pub(crate) struct Parts {
     pub(crate) realm: Realm,
     pub(crate) schema: SchemaName,
     pub(crate) notify: bool,
+    pub(crate) boss_channel: Option<String>,
     pub(crate) pool: Pool,
     pub(crate) texts: Texts,
     pub(crate) connector: Arc<Connector>,
@@ -79,7 +82,7 @@ pub(crate) struct Parts {
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { options, realm, schema, notify, pool, texts, connector, enqueues, appends } = parts;
+        let Parts { options, realm, schema, notify, boss_channel, pool, texts, connector, enqueues, appends } = parts;
         let muted = options.signals == Wakes::Muted;
         Self {
             // From the operating system, not from the options: two processes with one seed are still two.
@@ -97,6 +100,7 @@ impl Shared {
             options,
             realm,
             schema,
+            boss_channel,
             pool,
             texts,
             connector,

@@ -35,7 +35,8 @@ mod schema;
 #[cfg(feature = "bench")]
 pub use bed::ConfigBed;
 pub use config::{
-    Backend, Config, FILE_DEFAULT, FILE_NAME, Group, Key, Kind, PostgresBackend, QueueConfig, Sources, WorkerConfig,
+    Backend, Config, FILE_DEFAULT, FILE_NAME, Group, Key, Kind, PgBossBackend, PostgresBackend, QueueConfig, Sources,
+    WorkerConfig,
 };
 pub use millstream_core::*;
 #[cfg(feature = "postgres")]

@@ -43,6 +43,8 @@ pub(super) enum Need {
     Reopen,
     /// One commit that reaches queue, events and state.
     OneRealm,
+    /// The order in which jobs became ready.
+    ReadyOrder,
 }
 
 /// The future of a running case.

@@ -20,6 +20,11 @@ pub trait Harness: Send + Sync + 'static {
     fn one_realm(&self) -> bool {
         true
     }
+    /// Whether jobs of equal priority run in the order in which they became ready. Where they do not, the cases of that
+    /// order are skipped, and the store says so in its capabilities.
+    fn ready_order(&self) -> bool {
+        true
+    }
     /// Whether the broken twins and the muted runs run on it. Another configuration of a store that has them already
     /// needs none.
     fn twinned(&self) -> bool {

@@ -1,0 +1,145 @@
+//! Every statement on pg-boss's tables, by name, filled in for one schema and one table of jobs.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, PoisonError, RwLock},
+};
+
+use crate::{options::SchemaName, sql::statements};
+
+statements! {
+    /// A statement of the folder `sql/pgboss`.
+    BossSql, "../../sql/":
+    Backoff = "pgboss/backoff",
+    BecameDue = "pgboss/became_due",
+    Beat = "pgboss/beat",
+    Claim = "pgboss/claim",
+    Complete = "pgboss/complete",
+    Counts = "pgboss/counts",
+    Due = "pgboss/due",
+    Expired = "pgboss/expired",
+    Fence = "pgboss/fence",
+    Find = "pgboss/find",
+    InTheWay = "pgboss/in_the_way",
+    Insert = "pgboss/insert",
+    IsLive = "pgboss/is_live",
+    Over = "pgboss/over",
+    Page = "pgboss/page",
+    Pick = "pgboss/pick",
+    PickFifo = "pgboss/pick_fifo",
+    PickSingle = "pgboss/pick_single",
+    Progress = "pgboss/progress",
+    Promote = "pgboss/promote",
+    QueueCreate = "pgboss/queue_create",
+    QueueFind = "pgboss/queue_find",
+    QueuePause = "pgboss/queue_pause",
+    QueuePaused = "pgboss/queue_paused",
+    Remove = "pgboss/remove",
+    RequestCancel = "pgboss/request_cancel",
+    Retry = "pgboss/retry",
+    ScheduleClaim = "pgboss/schedule_claim",
+    ScheduleDelete = "pgboss/schedule_delete",
+    ScheduleLast = "pgboss/schedule_last",
+    ScheduleList = "pgboss/schedule_list",
+    ScheduleMove = "pgboss/schedule_move",
+    ScheduleNext = "pgboss/schedule_next",
+    ScheduleUpsert = "pgboss/schedule_upsert",
+    SendIt = "pgboss/send_it",
+    Settle = "pgboss/settle",
+    SweepGroups = "pgboss/sweep_groups",
+    SweepMany = "pgboss/sweep_many",
+    SweepOld = "pgboss/sweep_old",
+    SweepOne = "pgboss/sweep_one",
+    Told = "pgboss/told",
+}
+
+impl BossSql {
+    fn text(self) -> &'static str {
+        Self::ALL[self as usize].1
+    }
+}
+
+/// Which jobs a claim picks from: what a queue's policy asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Pick {
+    /// No policy keeps a ready job from running.
+    Plain,
+    /// One of each key runs at a time.
+    Single,
+    /// The first of each key runs.
+    Fifo,
+}
+
+impl Pick {
+    pub(crate) fn of(policy: &str) -> Self {
+        match policy {
+            "singleton" | "stately" => Self::Single,
+            "key_strict_fifo" => Self::Fifo,
+            _ => Self::Plain,
+        }
+    }
+
+    const fn part(self) -> BossSql {
+        match self {
+            Self::Plain => BossSql::Pick,
+            Self::Single => BossSql::PickSingle,
+            Self::Fifo => BossSql::PickFifo,
+        }
+    }
+}
+
+/// The statements for pg-boss's schema and ours.
+pub(crate) struct BossTexts {
+    ours: SchemaName,
+    theirs: SchemaName,
+    /// The version of their schema: columns that came later are left out.
+    version: i32,
+    filled: RwLock<Filled>,
+}
+
+/// By statement, table of jobs, and what a claim picks.
+type Filled = HashMap<(BossSql, Arc<str>, Pick), Arc<str>>;
+
+impl BossTexts {
+    pub(crate) fn new(ours: SchemaName, theirs: SchemaName, version: i32) -> Self {
+        Self { ours, theirs, version, filled: RwLock::default() }
+    }
+
+    /// A statement's text for one table of jobs.
+    pub(crate) fn get(&self, sql: BossSql, table: &Arc<str>, pick: Pick) -> Arc<str> {
+        let key = (sql, table.clone(), pick);
+        if let Some(text) = self.filled.read().unwrap_or_else(PoisonError::into_inner).get(&key) {
+            return text.clone();
+        }
+        let text: Arc<str> = self.fill(sql, table, pick).into();
+        self.filled.write().unwrap_or_else(PoisonError::into_inner).insert(key, text.clone());
+        text
+    }
+
+    fn fill(&self, sql: BossSql, table: &str, pick: Pick) -> String {
+        let part: String =
+            pick.part().text().lines().filter(|line| !line.starts_with("-- ")).collect::<Vec<_>>().join("\n");
+        let lines: Vec<&str> = sql.text().lines().filter(|line| self.has(line)).collect();
+        let text = lines.join("\n").replace("{picked}", &part);
+        let boss = format!("\"{}\"", self.theirs.as_str());
+        let text = text
+            .replace("{job}", &format!("{boss}.\"{table}\""))
+            .replace("{boss}", &boss)
+            .replace("{name}", self.theirs.as_str());
+        self.ours.fill(&text)
+    }
+
+    /// Whether their version has what a line is about: it ends with `-- from N` or `-- before N` where it may not.
+    fn has(&self, line: &str) -> bool {
+        let marked = |mark: &str| line.rsplit_once(mark).and_then(|(_, version)| version.trim().parse::<i32>().ok());
+        marked("-- from ").is_none_or(|from| self.version >= from)
+            && marked("-- before ").is_none_or(|before| self.version < before)
+    }
+}
+
+impl BossTexts {
+    /// Whether their jobs have a column for the trace.
+    pub(crate) fn has_trace(&self) -> bool {
+        self.version >= 44
+    }
+}
