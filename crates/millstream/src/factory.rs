@@ -8,9 +8,9 @@ use std::collections::HashMap;
 
 use millstream_core::{QueueWorkerOptions, Result, StoreOptions, Stores, WorkerManager, WorkerOptions};
 
-#[cfg(feature = "postgres")]
-use crate::config::PostgresBackend;
 use crate::config::{Backend, Config};
+#[cfg(feature = "postgres")]
+use crate::config::{PgBossBackend, PostgresBackend};
 
 impl Config {
     /// Opens every store it names, each once.
@@ -74,6 +74,11 @@ impl Opened {
             return Ok(stores.clone());
         }
         let stores = opened(backend, self.options.clone()).await?;
+        #[cfg(feature = "postgres")]
+        if let Backend::PgBoss(boss) = backend {
+            // Events and state beside pg-boss's tables are the same object's.
+            self.stores.insert(Backend::Postgres(boss.postgres.clone()), stores.clone());
+        }
         self.stores.insert(backend.clone(), stores.clone());
         Ok(stores)
     }
@@ -98,6 +103,11 @@ async fn opened(backend: &Backend, options: StoreOptions) -> Result<Stores> {
             let store = millstream_postgres::PostgresStore::connect(postgres_options(postgres), options).await?;
             Ok(Stores::of(std::sync::Arc::new(store)))
         }
+        #[cfg(feature = "postgres")]
+        Backend::PgBoss(boss) => {
+            let store = millstream_postgres::pgboss::PgBossStore::connect(pgboss_options(boss), options).await?;
+            Ok(Stores::of(std::sync::Arc::new(store)))
+        }
         #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
         other => {
             drop(options);
@@ -120,6 +130,29 @@ pub(crate) fn postgres_options(postgres: &PostgresBackend) -> millstream_postgre
         schema: postgres.schema.clone(),
         pool_size: postgres.pool_size.map_or(base.pool_size, |size| size as usize),
         ..base
+    }
+}
+
+/// What the store on pg-boss's tables is opened with.
+#[cfg(feature = "postgres")]
+pub(crate) fn pgboss_options(boss: &PgBossBackend) -> millstream_postgres::pgboss::PgBossOptions {
+    use millstream_postgres::pgboss::{PgBossOptions, QueueSettings};
+    use std::time::Duration;
+
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    PgBossOptions {
+        postgres: postgres_options(&boss.postgres),
+        queue: QueueSettings {
+            retry_limit: boss.retry_limit,
+            retry_delay: Duration::from_secs(boss.retry_delay_secs),
+            retry_backoff: false,
+            retry_delay_max: None,
+            expire: Duration::from_secs(boss.expire_hours * 3600),
+            retention: days(boss.retention_days),
+            delete_after: days(boss.delete_after_days),
+            ..QueueSettings::default()
+        },
+        ..PgBossOptions::new("").schema(&boss.schema)
     }
 }
 

@@ -31,7 +31,8 @@ mod factory;
 mod schema;
 
 pub use config::{
-    Backend, Config, FILE_DEFAULT, FILE_NAME, Group, Key, Kind, PostgresBackend, QueueConfig, Sources, WorkerConfig,
+    Backend, Config, FILE_DEFAULT, FILE_NAME, Group, Key, Kind, PgBossBackend, PostgresBackend, QueueConfig, Sources,
+    WorkerConfig,
 };
 pub use millstream_core::*;
 #[cfg(feature = "postgres")]

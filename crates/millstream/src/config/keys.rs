@@ -133,7 +133,8 @@ pub(super) static GROUPS: &[Group] = &[
     Group {
         places: &["queue.sqlite", "queue.postgres", "queue.redis"],
         doc: "pg-boss's words for default job options, on whichever adapter the queue uses. What \
-              `defaultJobOptions` names wins over them.",
+              `defaultJobOptions` names wins over them. On pg-boss's tables, queues that do not exist yet are made with \
+              them (with 3, 60, 24 and 30 where they are not set); one that exists keeps its own.",
         leaves: &[
             leaf("retryLimit", Kind::Whole(0, 9_999), "not set", "`attempts`, less the first one."),
             leaf("retryDelay", Kind::Whole(0, LONG_MS / 1000), "not set", "A fixed `backoff`, in seconds."),
@@ -152,7 +153,7 @@ pub(super) static GROUPS: &[Group] = &[
         leaves: &[leaf(
             "retentionDays",
             Kind::Whole(1, LONG_DAYS),
-            "pg-boss's own",
+            "7",
             "How long a job that nobody started is kept, in days.",
         )],
     },

@@ -8,7 +8,7 @@ use super::problem::without_password;
 pub(super) const SCHEMA_DEFAULT: &str = "millstream";
 
 /// A Postgres database and the schema in it. Its `Debug` and [`Display`](fmt::Display) never show a password.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct PostgresBackend {
     /// A URL or a `key=value` string; empty where the parts say it all.
     pub(crate) url: String,
@@ -43,5 +43,51 @@ impl fmt::Display for PostgresBackend {
 impl fmt::Debug for PostgresBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PostgresBackend({self})")
+    }
+}
+
+/// pg-boss's tables in a Postgres database, and how queues are made there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PgBossBackend {
+    /// The database, and the schema of Millstream's own tables in it.
+    pub(crate) postgres: PostgresBackend,
+    pub(crate) schema: String,
+    pub(crate) retry_limit: u32,
+    pub(crate) retry_delay_secs: u64,
+    pub(crate) expire_hours: u64,
+    pub(crate) retention_days: u64,
+    pub(crate) delete_after_days: u64,
+}
+
+/// What the Nuxt module's own pg-boss adapter makes queues with.
+impl Default for PgBossBackend {
+    fn default() -> Self {
+        Self {
+            postgres: PostgresBackend::default(),
+            schema: "pgboss".to_owned(),
+            retry_limit: 3,
+            retry_delay_secs: 60,
+            expire_hours: 24,
+            retention_days: 7,
+            delete_after_days: 30,
+        }
+    }
+}
+
+impl PgBossBackend {
+    /// The schema that holds pg-boss's tables.
+    pub fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    /// The database, and the schema of Millstream's own tables in it.
+    pub fn postgres(&self) -> &PostgresBackend {
+        &self.postgres
+    }
+}
+
+impl fmt::Display for PgBossBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "schema {}, beside {}", self.schema, self.postgres)
     }
 }
