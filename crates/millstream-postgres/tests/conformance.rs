@@ -53,6 +53,10 @@ impl Harness for Postgres {
         &self.name
     }
 
+    fn groups(&self) -> bool {
+        false
+    }
+
     fn twinned(&self) -> bool {
         !self.again
     }

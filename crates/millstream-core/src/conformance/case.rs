@@ -41,6 +41,8 @@ pub(super) enum Need {
     Calm,
     /// Data that outlives its handles.
     Reopen,
+    /// Consumer groups.
+    Groups,
     /// One commit that reaches queue, events and state.
     OneRealm,
     /// The order in which jobs became ready.

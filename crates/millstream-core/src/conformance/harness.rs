@@ -20,6 +20,10 @@ pub trait Harness: Send + Sync + 'static {
     fn one_realm(&self) -> bool {
         true
     }
+    /// Whether its log has consumer groups. Where it has none, their cases are skipped.
+    fn groups(&self) -> bool {
+        true
+    }
     /// Whether jobs of equal priority run in the order in which they became ready. Where they do not, the cases of that
     /// order are skipped, and the store says so in its capabilities.
     fn ready_order(&self) -> bool {

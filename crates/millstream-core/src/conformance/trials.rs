@@ -93,6 +93,7 @@ fn skipped(case: &Case, harness: &dyn Harness, signals: Signals) -> Option<&'sta
         Need::Calm => (!harness.calm()).then_some("about the answer to several commits, some of which are lost"),
         Need::Reopen => (!harness.durable()).then_some("nothing of this store outlives its handles"),
         Need::ReadyOrder => (!harness.ready_order()).then_some("jobs that come back take their old place"),
+        Need::Groups => (!harness.groups()).then_some("this log has no consumer groups"),
         Need::OneRealm => (!harness.one_realm()).then_some("no commit reaches queue, events and state together"),
     };
     case.needs.iter().copied().find_map(lacks)
