@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     connect::Connector,
-    events::append::AppendCall,
+    events::{append::AppendCall, partitions},
     fault::{Fault, KIND, closed},
     heart::Heart,
     notifier::Notifier,
@@ -48,6 +48,10 @@ pub(crate) struct Shared {
     pub(crate) appends: mpsc::Sender<AppendCall>,
     /// Set by whoever appended: there is something to number.
     pub(crate) to_sequence: tokio::sync::Notify,
+    /// How often partitions of the log are tried to be made.
+    pub(crate) partitions: partitions::Pace,
+    /// Whether a pooler shares server connections between transactions: then no session keeps a setting.
+    pub(crate) pooled: bool,
     /// From where the watching task reads the feed; `None` while nobody watches.
     pub(crate) feed_from: Mutex<Option<i64>>,
     /// Tallies written by this process since the last fold.
@@ -70,6 +74,7 @@ pub(crate) struct Parts {
     pub(crate) realm: Realm,
     pub(crate) schema: SchemaName,
     pub(crate) notify: bool,
+    pub(crate) pooled: bool,
     pub(crate) pool: Pool,
     pub(crate) texts: Texts,
     pub(crate) connector: Arc<Connector>,
@@ -79,7 +84,7 @@ pub(crate) struct Parts {
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { options, realm, schema, notify, pool, texts, connector, enqueues, appends } = parts;
+        let Parts { options, realm, schema, notify, pooled, pool, texts, connector, enqueues, appends } = parts;
         let muted = options.signals == Wakes::Muted;
         Self {
             // From the operating system, not from the options: two processes with one seed are still two.
@@ -90,6 +95,8 @@ impl Shared {
             notifier: Notifier::default(),
             floors: Floors::default(),
             to_sequence: tokio::sync::Notify::new(),
+            partitions: partitions::Pace::default(),
+            pooled,
             feed_from: Mutex::default(),
             tallies: std::sync::atomic::AtomicU64::new(0),
             closing: CancellationToken::new(),

@@ -98,6 +98,7 @@ impl PostgresStore {
             realm,
             schema: name,
             notify: options.notify,
+            pooled: pooler,
             pool,
             texts,
             connector,

@@ -34,10 +34,10 @@ const RIDES: &[(&str, &[&str], &[&str])] = &[
     ("job/sweep_old", &["job_done_expires"], &["job_done"]),
     ("job/sweep_many", &["job_done_keep"], &["job_done"]),
     ("schedule/due", &["schedule_due"], &["schedule"]),
-    ("events/read", &["queue_events_pkey"], &["queue_events"]),
-    ("events/read_backward", &["queue_events_pkey"], &["queue_events"]),
-    ("events/read_stream", &["queue_events_stream"], &["queue_events"]),
-    ("events/read_stream_backward", &["queue_events_stream"], &["queue_events"]),
+    ("events/read", &["queue_events_p1_pkey"], &["queue_events_p1"]),
+    ("events/read_backward", &["queue_events_p1_pkey"], &["queue_events_p1"]),
+    ("events/read_stream", &["queue_events_p1_stream_id_idx"], &["queue_events_p1"]),
+    ("events/read_stream_backward", &["queue_events_p1_stream_id_idx"], &["queue_events_p1"]),
     ("state/get", &["state_pkey"], &["state"]),
     ("state/list", &["state_pkey"], &["state"]),
     ("state/delete", &["state_pkey"], &["state"]),
@@ -128,9 +128,11 @@ const FILL: &str = "
         from generate_series(100001, 200000) i;
     insert into plans.state (key, value, expires_at)
         select 'k' || i, '1', case when i % 7 = 0 then now() end from generate_series(1, 100000) i;
+    update plans.event_head set pos = 100000;
+    select plans.make_event_partitions();
     set millstream.sequencing = 'on';
-    insert into plans.queue_events (id, stream, ts, type, data)
-        select i, 's' || i % 1000, now(), 'e', '1' from generate_series(1, 100000) i;";
+    insert into plans.queue_events (id, stream, ts, type, data, bucket)
+        select i, 's' || i % 1000, now(), 'e', '1', plans.event_bucket('s' || i % 1000) from generate_series(1, 100000) i;";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hot_statements_ride_their_index() {
@@ -138,7 +140,7 @@ async fn hot_statements_ride_their_index() {
         let (store, client, _driver) = opened(&database.url()).await;
         client.batch_execute(SESSION).await.unwrap();
         check(&client, &format!("when empty, on {version}")).await;
-        for table in ["job", "job_live", "job_done", "job_key", "state", "queue_events", "schedule"] {
+        for table in ["job", "job_live", "job_done", "job_key", "state", "queue_events_p1", "schedule"] {
             let off = format!("alter table plans.{table} set (autovacuum_enabled = off)");
             client.batch_execute(&off).await.unwrap();
             client.batch_execute(&format!("vacuum analyze plans.{table}")).await.unwrap();

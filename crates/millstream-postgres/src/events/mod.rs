@@ -1,6 +1,7 @@
 //! Events: the seam's methods, each in the module of its noun.
 
 pub(crate) mod append;
+pub(crate) mod partitions;
 mod query;
 pub(crate) mod sequencer;
 mod subscribe;

@@ -41,7 +41,7 @@ pub(crate) async fn subscribe(
 async fn start(shared: &Shared, from: StartFrom) -> Result<(u64, String), Fault> {
     let conn = shared.conn().await?;
     let on = On::Conn(&conn);
-    shared.run(on, Sql::EventsFlush, &[&shared.notify]).await?;
+    query::flush(shared, on).await?;
     let head = Head::read(shared, on).await?;
     let cursor = match from {
         StartFrom::Start => head.first - 1,
