@@ -17,6 +17,7 @@ mod effects;
 mod entropy;
 mod error;
 mod event;
+mod group;
 mod job;
 mod name;
 mod options;
@@ -44,8 +45,13 @@ pub use effects::{Append, Effects, NewEvent, RunRow, StateOp};
 pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use error::{Error, Result, Source};
 pub use event::{Appended, Direction, Event, EventQuery, StartFrom};
+pub use group::{
+    CursorMove, GroupEvent, GroupInfo, GroupSpec, Member, MemberInfo, MemberView, PARTITIONS_DEFAULT, PARTITIONS_MAX,
+    Parked, ParkedNow, PartitionClaim, PartitionInfo, PartitionRead, PartitionRef, Poison, ReadFrom, bucket,
+    partition_of,
+};
 pub use job::{Enqueued, Job, JobOptions, JobSettings, JobState, NewJob, Removal, RunAt};
-pub use name::{JobId, JobName, QueueName, StreamName};
+pub use name::{ConsumerName, GroupName, JobId, JobName, QueueName, StreamName};
 pub use options::{
     Admitted, JobEvents, LEASE_DEFAULT, LEASE_MIN, POLL_DEFAULT, QueueDefaults, Signals, StoreOptions,
     check_enqueue_batch,
@@ -57,8 +63,8 @@ pub use queue::{JobCounts, JobsQuery, QueueEvent, QueueEventKind, QueueInfo};
 pub use schedule::{DueTicks, Missed, Schedule, ScheduleInfo, Timetable};
 pub use split::SplitJobStore;
 pub use store::{
-    BoxStream, Capabilities, Consumer, EventStore, Executor, JobStore, OwnLoop, QueueProvider, Realm, StateStore,
-    Store, Work,
+    BoxStream, Capabilities, Consumer, EventStore, Executor, GroupStore, JobStore, OwnLoop, QueueProvider, Realm,
+    StateStore, Store, Work,
 };
 pub use stores::Stores;
 pub use worker::{

@@ -10,6 +10,8 @@ pub const JOB_NAME_BYTES_MAX: usize = 255;
 pub const JOB_ID_BYTES_MAX: usize = 255;
 /// Bytes of a stream name: it is an index key in every store.
 pub const STREAM_NAME_BYTES_MAX: usize = 255;
+/// Bytes of the name of a consumer group, or of a consumer: both are index keys.
+pub const GROUP_NAME_BYTES_MAX: usize = 255;
 /// Bytes of an idempotency key, a state key, or a schedule key.
 pub const KEY_BYTES_MAX: usize = 512;
 /// Bytes of one payload (job data, output, event data, state value) as JSON text. Larger bodies belong
@@ -43,5 +45,10 @@ pub const DELAY_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 pub const WATCH_BUFFER: usize = 1_024;
 /// Events buffered ahead of one subscriber: it reads more only when it has room.
 pub const SUBSCRIBE_BUFFER: usize = 256;
+/// Events that one read of a group's partitions answers.
+pub const GROUP_READ_MAX: u32 = 2_000;
+/// Positions that one read of a group's partitions looks at: bounds what a rare pattern or a partition far behind costs
+/// at once. The next read goes on from there.
+pub const GROUP_SCAN_MAX: u64 = 50_000;
 /// How long an idempotency key is kept: past any retry policy that a person would write.
 pub const KEY_KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);

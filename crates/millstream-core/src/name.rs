@@ -4,7 +4,7 @@ use std::{borrow::Borrow, fmt, sync::Arc};
 
 use crate::{
     error::{Error, Result},
-    limits::{JOB_ID_BYTES_MAX, JOB_NAME_BYTES_MAX, QUEUE_NAME_BYTES_MAX, STREAM_NAME_BYTES_MAX},
+    limits::{GROUP_NAME_BYTES_MAX, JOB_ID_BYTES_MAX, JOB_NAME_BYTES_MAX, QUEUE_NAME_BYTES_MAX, STREAM_NAME_BYTES_MAX},
 };
 
 macro_rules! name {
@@ -125,6 +125,18 @@ name! {
     /// A named, ordered sequence of events, such as `nq:flow:<run id>`.
     StreamName, "stream name", "1 to 255 bytes without NUL",
     |text| (1..=STREAM_NAME_BYTES_MAX).contains(&text.len()) && !text.contains('\0')
+}
+
+name! {
+    /// The name of a consumer group.
+    GroupName, "group name", "1 to 255 bytes without control characters",
+    |text| (1..=GROUP_NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+name! {
+    /// The name that people know a consumer of a group by.
+    ConsumerName, "consumer name", "1 to 255 bytes without control characters",
+    |text| (1..=GROUP_NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
 }
 
 /// A job without a name of its own goes by its queue's.

@@ -14,11 +14,15 @@ use serde_json::Value;
 use crate::{
     Timestamp,
     claim::{ClaimRef, Claimed, Progress, Signal, Wake, Want},
-    effects::{Append, StateOp},
-    error::Result,
+    effects::{Append, Effects, StateOp},
+    error::{Error, Result},
     event::{Appended, Event, EventQuery, StartFrom},
+    group::{
+        CursorMove, GroupInfo, GroupSpec, Member, MemberView, Parked, ParkedNow, PartitionClaim, PartitionRead,
+        PartitionRef, ReadFrom,
+    },
     job::{Enqueued, Job, NewJob},
-    name::{JobId, QueueName},
+    name::{GroupName, JobId, QueueName},
     outcome::{Settlement, Verdict},
     page::Page,
     pattern::Pattern,
@@ -81,7 +85,7 @@ pub trait Store: Send + Sync + 'static {
     /// Removes what is past its time: finished jobs past their [`Removal`](crate::Removal), expired state, old keys.
     /// Answers how many rows.
     async fn sweep(&self) -> Result<u64>;
-    /// Ends its tasks, connections, subscriptions and watches. Calls after it answer [`Error::Closed`](crate::Error::Closed); closing again
+    /// Ends its tasks, connections, subscriptions and watches. Calls after it answer [`Error::Closed`]; closing again
     /// is fine. What was acknowledged is durable.
     async fn close(&self) -> Result<()>;
 }
@@ -212,6 +216,94 @@ pub trait EventStore: Store {
     async fn subscribe(&self, pattern: &Pattern, from: StartFrom) -> Result<BoxStream<Result<Event>>>;
     /// The position of the last event; 0 in an empty log.
     async fn head(&self) -> Result<u64>;
+    /// The log's consumer groups.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] by a store that has none.
+    fn groups(&self) -> Result<Arc<dyn GroupStore>> {
+        Err(Error::Unsupported { store: self.kind(), what: "consumer groups" })
+    }
+}
+
+/// What the shared group runtime drives: partitions of groups over one log, their cursors, and who owns them. Every
+/// method is one transaction; leases run by the store's clock. It may be called from any async runtime of the process.
+///
+/// A cursor's row says all: position, epoch, owner, lease, attempts. Only [`claim_partitions`](Self::claim_partitions),
+/// [`reset_group`](Self::reset_group) and [`resume_group`](Self::resume_group) raise an epoch, and none lowers one. A
+/// method that names a group which does not exist answers [`Error::Invalid`] with `group` in its text, unless it says
+/// otherwise.
+#[async_trait]
+pub trait GroupStore: Store {
+    /// Makes a group, with every cursor where it starts; or finds it, and updates its poison policy, attempts,
+    /// retention and lease. True: it was made. Two callers at once make one group.
+    ///
+    /// [`Error::Invalid`] for a spec out of bounds, or one that differs in pattern, types or partitions from the group
+    /// that is there; [`Error::Truncated`] and [`Error::LogWentBack`] for a start that the log does not reach, as by
+    /// [`subscribe`](EventStore::subscribe).
+    async fn ensure_group(&self, spec: &GroupSpec) -> Result<bool>;
+    /// One group as people see it; `None`: there is none.
+    async fn group(&self, group: &GroupName) -> Result<Option<GroupInfo>>;
+    /// Every group, by name.
+    async fn list_groups(&self) -> Result<Vec<GroupInfo>>;
+    /// Registers a member or renews it for one lease, and the partitions it names; members that were not heard of for
+    /// a lease are gone. A partition is lost when its epoch is another; one whose lease ran out, and that nobody took
+    /// since, is renewed. It never waits behind other calls of this process.
+    async fn beat_member(&self, member: &Member, held: &[PartitionRef]) -> Result<MemberView>;
+    /// Takes up to so many partitions that nobody has, each in a new epoch, for one lease. Two members never get one.
+    /// A paused group's partitions can be taken.
+    async fn claim_partitions(&self, member: &Member, at_most: u16) -> Result<Vec<PartitionClaim>>;
+    /// Reads on in several partitions at once: one pass over the log from the lowest position on. At most `limit`
+    /// events, capped at [`GROUP_READ_MAX`](crate::limits::GROUP_READ_MAX), over at most
+    /// [`GROUP_SCAN_MAX`](crate::limits::GROUP_SCAN_MAX) positions. It needs no ownership, because nothing is written.
+    ///
+    /// [`Error::Truncated`] where retention removed what follows a position, [`Error::LogWentBack`] for a position
+    /// beyond the log.
+    async fn read_partitions(&self, group: &GroupName, from: &[ReadFrom], limit: u32) -> Result<PartitionRead>;
+    /// Moves cursors, each on its own: true where epoch and position were as named. A move clears the attempts. False:
+    /// fenced, nothing of this move was written. The lease is not asked: while nobody else has the partition, its
+    /// owner's work counts.
+    async fn advance(&self, group: &GroupName, moves: &[CursorMove]) -> Result<Vec<bool>>;
+    /// As [`advance`](Self::advance) of one cursor, with effects in its transaction: both are written, or neither.
+    /// False: fenced. A refused effect is the error that a settle would have named, such as `append[0]: …`; nothing was
+    /// written then.
+    async fn commit(&self, group: &GroupName, step: &CursorMove, effects: &Effects) -> Result<bool>;
+    /// Counts a failure on the event behind the cursor, which must stand at `at`, and keeps it from being tried for
+    /// `wait`. Answers the attempts so far; `None`: fenced. An attempt counts until the cursor moves, across owners and
+    /// restarts. A long error keeps its beginning.
+    async fn fail_partition(
+        &self,
+        group: &GroupName,
+        held: PartitionRef,
+        at: u64,
+        wait: Duration,
+        error: &str,
+    ) -> Result<Option<u32>>;
+    /// Moves a cursor and puts events aside, in one transaction. False: fenced. An event that is parked already stays
+    /// as it was.
+    async fn park(&self, group: &GroupName, step: &CursorMove, events: &[ParkedNow]) -> Result<bool>;
+    /// Gives partitions back: anybody may take them at once. Those that are not held in that epoch are skipped. Wakes
+    /// nobody by itself: others see it at their next beat.
+    async fn release_partitions(&self, group: &GroupName, held: &[PartitionRef]) -> Result<()>;
+    /// Removes the member and gives back all it has. Cursors stay. A group or member that does not exist is fine.
+    async fn leave(&self, member: &Member) -> Result<()>;
+    /// Nothing more is read or started until the group is resumed, in every process, also after a restart. False: no
+    /// such group.
+    async fn pause_group(&self, group: &GroupName) -> Result<bool>;
+    /// Ends a pause, and lets halted partitions try again: their attempts are cleared, and their owners fenced, so that
+    /// somebody takes them anew. False: no such group.
+    async fn resume_group(&self, group: &GroupName) -> Result<bool>;
+    /// Sets every cursor, in a new epoch that nobody owns: whoever is at work is fenced, also where the position is the
+    /// same. Clears attempts, and forgets events parked behind the new position, because they come again. Answers the
+    /// position.
+    async fn reset_group(&self, group: &GroupName, to: StartFrom) -> Result<u64>;
+    /// Removes a group with its cursors and what it parked. False: no such group. [`Error::Invalid`] while a member
+    /// lives.
+    async fn delete_group(&self, group: &GroupName) -> Result<bool>;
+    /// Events put aside behind this position, by position.
+    async fn parked(&self, group: &GroupName, after: u64, limit: u32) -> Result<Vec<Parked>>;
+    /// Returns when the log may have grown beyond this position, or never: a hint, may be lost or early.
+    async fn wait_log(&self, after: u64);
 }
 
 /// Run state: values by key.
