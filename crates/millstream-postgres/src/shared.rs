@@ -21,7 +21,7 @@ use crate::{
     fault::{Fault, KIND, closed},
     heart::Heart,
     notifier::Notifier,
-    options::SchemaName,
+    options::{Retention, SchemaName},
     queue::{claim::Floors, enqueue::EnqueueCall},
     rows,
     signals::Signals,
@@ -52,6 +52,7 @@ pub(crate) struct Shared {
     pub(crate) partitions: partitions::Pace,
     /// Whether a pooler shares server connections between transactions: then no session keeps a setting.
     pub(crate) pooled: bool,
+    pub(crate) retention: Retention,
     /// From where the watching task reads the feed; `None` while nobody watches.
     pub(crate) feed_from: Mutex<Option<i64>>,
     /// Tallies written by this process since the last fold.
@@ -75,6 +76,7 @@ pub(crate) struct Parts {
     pub(crate) schema: SchemaName,
     pub(crate) notify: bool,
     pub(crate) pooled: bool,
+    pub(crate) retention: Retention,
     pub(crate) pool: Pool,
     pub(crate) texts: Texts,
     pub(crate) connector: Arc<Connector>,
@@ -84,7 +86,8 @@ pub(crate) struct Parts {
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { options, realm, schema, notify, pooled, pool, texts, connector, enqueues, appends } = parts;
+        let Parts { options, realm, schema, notify, pooled, retention, pool, texts, connector, enqueues, appends } =
+            parts;
         let muted = options.signals == Wakes::Muted;
         Self {
             // From the operating system, not from the options: two processes with one seed are still two.
@@ -97,6 +100,7 @@ impl Shared {
             to_sequence: tokio::sync::Notify::new(),
             partitions: partitions::Pace::default(),
             pooled,
+            retention,
             feed_from: Mutex::default(),
             tallies: std::sync::atomic::AtomicU64::new(0),
             closing: CancellationToken::new(),

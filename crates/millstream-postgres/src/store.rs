@@ -99,6 +99,7 @@ impl PostgresStore {
             schema: name,
             notify: options.notify,
             pooled: pooler,
+            retention: options.retention,
             pool,
             texts,
             connector,

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use millstream_core::{Direction, Event, EventQuery, Pattern, Result, StreamName, limits::PAGE_ROWS_MAX};
+use millstream_core::{Direction, Error, Event, EventQuery, Pattern, Result, StreamName, limits::PAGE_ROWS_MAX};
 use tokio_postgres::Row;
 
-use super::partitions;
+use super::{partitions, subscribe::Head};
 use crate::{
     fault::{Fault, again},
     rows::{self, Time},
@@ -23,7 +23,15 @@ async fn page(shared: &Shared, query: &EventQuery) -> Result<Vec<Row>, Fault> {
     let conn = shared.conn().await?;
     let on = On::Conn(&conn);
     flush(shared, on).await?;
-    read(shared, on, query).await
+    let rows = read(shared, on, query).await?;
+    if let Some(after) = query.after {
+        // Behind the rows: what retention removed meanwhile was not read.
+        let first = Head::read(shared, on).await?.first;
+        if after + 1 < first {
+            return Err(Error::Truncated { requested: after, first }.into());
+        }
+    }
+    Ok(rows)
 }
 
 /// Reads a page of what is numbered.
