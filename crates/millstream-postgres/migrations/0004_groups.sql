@@ -14,6 +14,9 @@ create table {schema}.queue_event_groups (
     created_at  timestamptz not null
 );
 
+-- Epochs come from one sequence, so none comes twice, not even in a group that was removed and made again.
+create sequence {schema}.event_epoch;
+
 -- A partition's cursor: everything up to `pos` is done. Its row is the fence: who moves it names the epoch and where it
 -- stood. No index holds what changes, so that a move stays in its page.
 create table {schema}.queue_event_cursors (

@@ -1,7 +1,7 @@
 -- Takes partitions that nobody has, each in a new epoch.
 -- $1 group, $2 member, $3 consumer, $4 at most so many. Rides queue_event_cursors_pkey.
 update {schema}.queue_event_cursors c
-set owner = $2::text, consumer = $3::text, epoch = c.epoch + 1,
+set owner = $2::text, consumer = $3::text, epoch = nextval('{schema}.event_epoch'),
     lease_until = (select {schema}.now()) + (select g.lease from {schema}.queue_event_groups g where g.name = $1::text)
 where c.ctid = any (array(
     select x.ctid from {schema}.queue_event_cursors x

@@ -4,7 +4,7 @@ with resumed as (
     update {schema}.queue_event_groups g set paused = false where g.name = $1::text returning g.poison, g.attempts
 ), freed as (
     update {schema}.queue_event_cursors c
-    set attempts = 0, retry_at = null, epoch = c.epoch + 1, owner = null, consumer = null, lease_until = '-infinity'
+    set attempts = 0, retry_at = null, epoch = nextval('{schema}.event_epoch'), owner = null, consumer = null, lease_until = '-infinity'
     where c.group_name = $1::text
       and (select r.poison = 'stop' and c.attempts >= r.attempts from resumed r)
 )
