@@ -66,8 +66,8 @@ pub(super) enum Then {
     Go,
     /// The rest one by one: one of them fails.
     OneByOne,
-    /// The first of the rest again, after this wait.
-    Wait { attempts: u32, wait: Duration },
+    /// The first of the rest again, from this moment on, by the process's monotonic clock.
+    Wait { attempts: u32, until: Duration },
     /// Nothing more until somebody resumes the group.
     Halt,
     /// The first of the rest was put aside, and this stream with it, if there is one.
@@ -182,9 +182,12 @@ impl Runner {
         }
         let Some(event) = events.first() else { return Ended { held, cursor, rest: events, then: Then::Go } };
         tracing::warn!(group = %self.spec.name, partition = held.partition, event = event.id, %error, "an event failed");
+        // Before the failure is written: the wait is not longer here than in the store.
+        let now = self.options.clock.monotonic();
         let (wait, is_final, error) = match error.into_blame() {
             Blame::Wait(wait) => {
-                return Ended { held, cursor, rest: events, then: Then::Wait { attempts: blamed.attempts, wait } };
+                let then = Then::Wait { attempts: blamed.attempts, until: now + wait };
+                return Ended { held, cursor, rest: events, then };
             }
             Blame::Charge { after, error } => {
                 let attempt = blamed.attempts.saturating_add(1);
@@ -197,7 +200,7 @@ impl Runner {
             Err(unwritten) => return unwritten.ended(held, cursor),
         };
         if !is_final && attempts < self.spec.attempts {
-            return Ended { held, cursor, rest: events, then: Then::Wait { attempts, wait } };
+            return Ended { held, cursor, rest: events, then: Then::Wait { attempts, until: now + wait } };
         }
         if self.spec.poison == Poison::Stop {
             tracing::error!(group = %self.spec.name, partition = held.partition, event = event.id, error,

@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use serde::de::DeserializeOwned;
 use tokio::{sync::watch, task::JoinSet};
-use tokio_util::sync::CancellationToken;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::{
     attempt::{Reaches, Runner},
@@ -88,10 +88,11 @@ impl Groups {
             reaches,
         };
         let engine = Engine::new(Arc::new(runner), held, watched, view, stop.clone(), count.clone());
+        let beating = heart.stop_with();
         let ended = watch::Sender::new(None);
         let mut task = JoinSet::new();
         task.spawn(supervise(engine, heart, self.store.clone(), member.clone(), ended.clone()));
-        Ok(GroupConsumer { shared: Arc::new(Shared { member, stop, ended, count, _task: task }) })
+        Ok(GroupConsumer { shared: Arc::new(Shared { member, stop, ended, count, _task: task, _beating: beating }) })
     }
 
     /// As [`consume`](Self::consume), with an async function of one event whose data is a `T`.
@@ -178,8 +179,10 @@ struct Shared {
     stop: CancellationToken,
     ended: watch::Sender<Option<Result<()>>>,
     count: watch::Sender<u16>,
-    /// Aborted when dropped.
+    /// Aborted when dropped, and some moment later gone.
     _task: JoinSet<()>,
+    /// At once when dropped: nobody beats for work that is cut off.
+    _beating: DropGuard,
 }
 
 impl GroupConsumer {

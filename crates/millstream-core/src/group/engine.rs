@@ -278,7 +278,6 @@ impl Engine {
         let Ended { held, cursor, rest, then } = ended;
         self.running = self.running.saturating_sub(1);
         self.held.ended(held);
-        let now = self.runner.options.clock.monotonic();
         if let Then::End(error) = then {
             self.end = Some(error);
             return;
@@ -291,7 +290,7 @@ impl Engine {
         match then {
             Then::Go => lane.attempts = 0,
             Then::OneByOne => lane.one_by_one_to(last),
-            Then::Wait { attempts, wait } => (lane.attempts, lane.not_before) = (attempts, now + wait),
+            Then::Wait { attempts, until } => (lane.attempts, lane.not_before) = (attempts, until),
             Then::Halt => lane.halted = true,
             Then::Parked(stream) => {
                 lane.attempts = 0;
