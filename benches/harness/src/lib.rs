@@ -15,6 +15,7 @@
 
 use std::path::Path;
 
+mod analytics;
 mod bed;
 mod peers;
 mod probe;
@@ -22,6 +23,7 @@ mod raw;
 mod redis;
 mod versus;
 
+pub use analytics::analytics;
 pub use bed::{Bed, Place};
 pub use millstream_core::bench::Failure;
 use millstream_core::bench::{self, Measure, Plan};

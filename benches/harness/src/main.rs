@@ -5,7 +5,7 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
-use millstream_bench::{Bed, Failure, Peers, Place, run, versus};
+use millstream_bench::{Bed, Failure, Peers, Place, analytics, run, versus};
 use millstream_core::bench::{Measure, Plan, Scenario, Sizes, idle_worker, table};
 use millstream_servers::Version;
 
@@ -55,6 +55,12 @@ struct Arguments {
     /// When the peers' Redis writes to disk
     #[arg(long, default_value = "everysec", value_parser = ["off", "everysec", "always"])]
     appendfsync: String,
+    /// Ask the questions of docs/analytics.md over a log of this many events; Postgres only
+    #[arg(long)]
+    analysed: Option<usize>,
+    /// A file with a JSON text a line: what those events carry, cut
+    #[arg(long)]
+    payloads: Option<PathBuf>,
     /// Tiny sizes: that it works, not how fast
     #[arg(long)]
     quick: bool,
@@ -100,7 +106,12 @@ async fn work(arguments: Arguments) -> Result<(), Failure> {
         Ok(line) => println!("{line}"),
         Err(error) => eprintln!("a measure cannot be printed: {error}"),
     };
-    let all = run(&plan, &bed, arguments.raw_dir.as_deref(), peers.as_ref(), print, talk).await?;
+    let mut all = run(&plan, &bed, arguments.raw_dir.as_deref(), peers.as_ref(), print, talk).await?;
+    if let Some(events) = arguments.analysed {
+        let asked = analytics(&bed, arguments.payloads.as_deref(), events).await?;
+        asked.iter().for_each(print);
+        all.extend(asked);
+    }
     eprint!("\n{}", table(&all));
     eprint!("{}", versus(&all, Peers::is_one));
     Ok(())

@@ -14,6 +14,7 @@ mod effects;
 mod events;
 mod fault;
 mod group;
+mod groups;
 mod heart;
 mod listener;
 mod notifier;
@@ -31,7 +32,7 @@ mod stream;
 mod tls;
 
 pub use call::SqlCall;
-pub use options::PostgresOptions;
+pub use options::{PostgresOptions, Retention};
 pub use store::PostgresStore;
 pub use tls::SslMode;
 

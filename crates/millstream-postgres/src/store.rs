@@ -110,6 +110,8 @@ impl PostgresStore {
             schema: name,
             notify: options.notify,
             boss_channel,
+            pooled: pooler,
+            retention: options.retention,
             pool,
             texts,
             connector,

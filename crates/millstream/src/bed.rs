@@ -11,7 +11,7 @@ use millstream_core::{
     bench::{Bed, Failure, Site},
 };
 
-use crate::config::{Backend, Config};
+use crate::config::{Backend, Config, PgBossBackend, PostgresBackend};
 
 /// Stores of the kinds that a configuration names, on the same servers and disks, but empty and never its own: a schema
 /// or a file with a name of its own for each scenario, removed after it.
@@ -131,13 +131,23 @@ fn beside(backend: &Backend, name: &str) -> Backend {
             file.push(format!(".{MARK}-{name}"));
             Backend::Sqlite(path.with_file_name(file))
         }
-        Backend::Postgres(postgres) => {
-            // A schema's name has at most 48 letters.
-            let base: String = postgres.schema.chars().take(32).collect();
-            let schema = format!("{base}_{MARK}_{name}");
-            Backend::Postgres(crate::config::PostgresBackend { schema, ..postgres.clone() })
-        }
+        Backend::Postgres(postgres) => Backend::Postgres(postgres_beside(postgres, name)),
+        Backend::PgBoss(boss) => Backend::PgBoss(PgBossBackend {
+            postgres: postgres_beside(&boss.postgres, name),
+            schema: schema_beside(&boss.schema, name),
+            ..boss.clone()
+        }),
     }
+}
+
+fn postgres_beside(postgres: &PostgresBackend, name: &str) -> PostgresBackend {
+    PostgresBackend { schema: schema_beside(&postgres.schema, name), ..postgres.clone() }
+}
+
+/// A schema's name has at most 48 letters.
+fn schema_beside(schema: &str, name: &str) -> String {
+    let base: String = schema.chars().take(32).collect();
+    format!("{base}_{MARK}_{name}")
 }
 
 async fn remove(backend: &Backend) -> Result<()> {
@@ -159,7 +169,15 @@ async fn remove(backend: &Backend) -> Result<()> {
         }
         #[cfg(feature = "postgres")]
         Backend::Postgres(postgres) => {
-            millstream_postgres::schema::remove(&crate::factory::postgres_options(postgres)).await
+            millstream_postgres::schema::remove(&crate::factory::postgres_options(postgres)?).await
+        }
+        #[cfg(feature = "postgres")]
+        Backend::PgBoss(boss) => {
+            for schema in [&boss.postgres.schema, &boss.schema] {
+                let one = PostgresBackend { schema: schema.clone(), ..boss.postgres.clone() };
+                millstream_postgres::schema::remove(&crate::factory::postgres_options(&one)?).await?;
+            }
+            Ok(())
         }
         #[cfg(not(feature = "postgres"))]
         other => Err(crate::factory::not_in_this_build(other)),

@@ -105,7 +105,7 @@ async fn opened(backend: &Backend, options: StoreOptions) -> Result<Stores> {
         }
         #[cfg(feature = "postgres")]
         Backend::PgBoss(boss) => {
-            let store = millstream_postgres::pgboss::PgBossStore::connect(pgboss_options(boss), options).await?;
+            let store = millstream_postgres::pgboss::PgBossStore::connect(pgboss_options(boss)?, options).await?;
             Ok(Stores::of(std::sync::Arc::new(store)))
         }
         #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
@@ -140,13 +140,13 @@ pub(crate) fn postgres_options(postgres: &PostgresBackend) -> Result<millstream_
 
 /// What the store on pg-boss's tables is opened with.
 #[cfg(feature = "postgres")]
-pub(crate) fn pgboss_options(boss: &PgBossBackend) -> millstream_postgres::pgboss::PgBossOptions {
+pub(crate) fn pgboss_options(boss: &PgBossBackend) -> Result<millstream_postgres::pgboss::PgBossOptions> {
     use millstream_postgres::pgboss::{PgBossOptions, QueueSettings};
     use std::time::Duration;
 
     let days = |days: u64| Duration::from_secs(days * 86_400);
-    PgBossOptions {
-        postgres: postgres_options(&boss.postgres),
+    Ok(PgBossOptions {
+        postgres: postgres_options(&boss.postgres)?,
         queue: QueueSettings {
             retry_limit: boss.retry_limit,
             retry_delay: Duration::from_secs(boss.retry_delay_secs),
@@ -158,7 +158,7 @@ pub(crate) fn pgboss_options(boss: &PgBossBackend) -> millstream_postgres::pgbos
             ..QueueSettings::default()
         },
         ..PgBossOptions::new("").schema(&boss.schema)
-    }
+    })
 }
 
 /// A configuration that was checked names only stores of this build; one made by hand may not.

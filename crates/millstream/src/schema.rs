@@ -85,7 +85,7 @@ async fn status(backend: &Backend) -> Result<Option<StoreSchema>> {
         }
         #[cfg(feature = "postgres")]
         Backend::PgBoss(boss) => {
-            let options = crate::factory::pgboss_options(boss);
+            let options = crate::factory::pgboss_options(boss)?;
             let theirs = millstream_postgres::pgboss::schema::status(&options.postgres, &options.schema).await?;
             let ours = millstream_postgres::schema::status(&options.postgres).await?;
             let mut pending_sql = millstream_postgres::schema::pending(&options.postgres).await?;
@@ -120,7 +120,7 @@ async fn up(backend: &Backend) -> Result<()> {
         }
         #[cfg(feature = "postgres")]
         Backend::PgBoss(boss) => {
-            let options = crate::factory::pgboss_options(boss);
+            let options = crate::factory::pgboss_options(boss)?;
             millstream_postgres::pgboss::schema::up(&options.postgres, &options.schema).await?;
             millstream_postgres::schema::up(&options.postgres).await.map(drop)
         }

@@ -114,6 +114,10 @@ scenarios! {
     Append = "append",
     /// From the call that appends to a subscriber's hand.
     Subscribe = "subscribe",
+    /// A backlog of events through a group of four.
+    Groups = "groups",
+    /// From the call that appends to a group's handler.
+    GroupsLatency = "groups-latency",
     /// Counts of a big queue.
     Counts = "counts",
     /// A worker with nothing to do, in a process of its own.

@@ -4,6 +4,7 @@ mod append;
 mod counts;
 mod drain;
 mod enqueue;
+mod groups;
 mod idle;
 mod latency;
 mod subscribe;
@@ -69,6 +70,8 @@ async fn one(
             append::append(site, sizes, bytes, callers).await
         }
         Scenario::Subscribe => subscribe::subscribe(site, sizes, bytes).await,
+        Scenario::Groups => groups::drain(site, sizes, bytes).await,
+        Scenario::GroupsLatency => groups::latency(site, sizes, bytes).await,
         Scenario::Counts => counts::counts(site, sizes, bytes).await,
         Scenario::Idle => idle::idle(site, sizes).await,
     }
