@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod};
 use millstream_core::{Capabilities, Clock, Error, LEASE_MIN, Realm, Result, Store, StoreOptions, SystemClock};
 use tokio::{runtime::Handle, sync::mpsc, task::JoinSet};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 
 use crate::{
     connect::{Connector, Pooled, Target},
@@ -143,14 +143,22 @@ fn pool(options: &PostgresOptions, connector: &Arc<Connector>) -> Result<Pool> {
         .map_err(|error| Error::unavailable(KIND, "make the connection pool", error))
 }
 
-/// Whether a second connection is served by a session that began before it: then somebody shares sessions out.
+/// Whether somebody shares server sessions out. A session of one's own begins while one connects. A shared one was there
+/// before, or begins only with the first statement.
 async fn is_pooled(connector: &Arc<Connector>, first: &Client) -> Result<bool, Fault> {
-    let now: std::time::SystemTime = first.query_typed("select clock_timestamp()", &[]).await?[0].get(0);
+    type Moment = std::time::SystemTime;
+    let look = "select clock_timestamp(), inet_server_addr()::text, inet_server_port()";
+    let before = &first.query_typed(look, &[]).await?[0];
     let (second, driver) = schema::open(connector).await?;
-    let began = "select backend_start from pg_stat_activity where pid = pg_backend_pid()";
-    let began: Option<std::time::SystemTime> = second.query_typed(began, &[]).await?.first().and_then(|row| row.get(0));
+    let connected = &first.query_typed(look, &[]).await?[0];
+    let own = "select backend_start, inet_server_addr()::text, inet_server_port() from pg_stat_activity \
+               where pid = pg_backend_pid()";
+    let Some(own) = second.query_typed(own, &[]).await?.into_iter().next() else { return Ok(false) };
     drop((second, driver));
-    Ok(began.is_some_and(|began| began < now))
+    let place = |row: &Row| row.get::<_, Option<String>>(1).zip(row.get::<_, Option<i32>>(2));
+    // Of several hosts, another one answered: it has another clock.
+    let (Some(began), true) = (own.get::<_, Option<Moment>>(0), place(before) == place(&own)) else { return Ok(false) };
+    Ok(began < before.get::<_, Moment>(0) || began > connected.get::<_, Moment>(0))
 }
 
 #[async_trait]
