@@ -178,6 +178,11 @@ pub trait JobStore: Store {
     /// Returns when there may be work for these queues, or never: a hint, may be lost, doubled, early. Registers at
     /// its first poll, so: poll it once, look, then await it.
     async fn wait(&self, queues: &[QueueName]) -> Wake;
+    /// Whether the wake-ups of every process arrive just now, as far as is known. Then who waits looks for itself more
+    /// rarely; it never stops looking. False where nothing is known.
+    fn hears(&self) -> bool {
+        false
+    }
 }
 
 /// A store with a loop of its own.

@@ -3,7 +3,10 @@
 //! A pooler that shares server connections swallows notifications. So a listener first sends itself one; if that does
 //! not come, it says so once, and the process polls.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use millstream_core::{QueueName, Wake};
 use tokio::{sync::watch, task::JoinSet};
@@ -73,8 +76,7 @@ async fn listen(shared: &Arc<Shared>, wait: &mut Duration) -> Result<Ended, Faul
         Err(_) => return Ok(Ended::Deaf),
     }
     *wait = RETRY_FIRST;
-    // Whatever was notified while nobody listened.
-    shared.signals.everything();
+    let _hearing = Hearing::begin(shared);
     loop {
         tokio::select! {
             _ = driver.join_next() => return Ok(Ended::Broken),
@@ -85,6 +87,26 @@ async fn listen(shared: &Arc<Shared>, wait: &mut Duration) -> Result<Ended, Faul
                 }
             }
         }
+    }
+}
+
+/// For as long as notifications arrive.
+struct Hearing<'a>(&'a Shared);
+
+impl<'a> Hearing<'a> {
+    fn begin(shared: &'a Shared) -> Self {
+        shared.hearing.store(true, Ordering::Relaxed);
+        // Whatever was notified while nobody listened.
+        shared.signals.everything();
+        Self(shared)
+    }
+}
+
+impl Drop for Hearing<'_> {
+    fn drop(&mut self) {
+        self.0.hearing.store(false, Ordering::Relaxed);
+        // Who relied on it looks by itself again.
+        self.0.signals.everything();
     }
 }
 

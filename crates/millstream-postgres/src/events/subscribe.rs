@@ -146,7 +146,7 @@ impl Follower {
             tokio::select! {
                 _ = log.changed() => {}
                 () = sender.closed() => return,
-                () = tokio::time::sleep(self.shared.options.poll) => self.look().await,
+                () = tokio::time::sleep(self.shared.poll()) => self.look().await,
             }
         }
     }

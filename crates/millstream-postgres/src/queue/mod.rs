@@ -139,4 +139,8 @@ impl JobStore for PostgresStore {
     async fn wait(&self, queues: &[QueueName]) -> Wake {
         self.shared().signals.wait(queues).await
     }
+
+    fn hears(&self) -> bool {
+        self.shared().hears()
+    }
 }
