@@ -15,7 +15,7 @@ use crate::{
     connect::{Connector, Pooled, Target},
     events::{self, append},
     fault::{Fault, KIND},
-    listener,
+    group, listener,
     notifier::Notifier,
     options::{PostgresOptions, SchemaName},
     queue::{enqueue, watch},
@@ -90,8 +90,8 @@ impl PostgresStore {
         let Place { name, realm, connector, prepare, pooler } = place;
         let session = Arc::new(connector.with_session(prepare));
         let pool = pool(&options, &session)?;
-        let (enqueues, to_enqueue) = mpsc::channel(enqueue::BACKLOG);
-        let (appends, to_append) = mpsc::channel(append::BACKLOG);
+        let (enqueues, to_enqueue) = mpsc::channel(group::BACKLOG);
+        let (appends, to_append) = mpsc::channel(group::BACKLOG);
         let texts = Texts::new(&name, prepare);
         let parts = Parts {
             options: store,
@@ -106,12 +106,9 @@ impl PostgresStore {
         };
         let shared = Arc::new(Shared::new(parts));
         let mut tasks = JoinSet::new();
-        let (to_enqueue, to_append) =
-            (Arc::new(tokio::sync::Mutex::new(to_enqueue)), Arc::new(tokio::sync::Mutex::new(to_append)));
-        for _ in 0..2 {
-            tasks.spawn(enqueue::pump(shared.clone(), to_enqueue.clone()));
-            tasks.spawn(append::pump(shared.clone(), to_append.clone()));
-        }
+        let (enqueuing, appending) = (shared.clone(), shared.clone());
+        tasks.spawn(group::run(to_enqueue, move |calls| enqueue::commit_calls(enqueuing.clone(), calls)));
+        tasks.spawn(group::run(to_append, move |calls| append::commit_calls(appending.clone(), calls)));
         tasks.spawn(events::sequencer::run(shared.clone()));
         tasks.spawn(Notifier::run(shared.clone()));
         tasks.spawn(watch::run(shared.clone()));
