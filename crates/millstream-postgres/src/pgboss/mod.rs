@@ -14,6 +14,7 @@ mod due;
 mod held;
 mod insert;
 mod list;
+mod maintain;
 mod moves;
 mod options;
 mod rescue;
@@ -25,5 +26,6 @@ mod store;
 mod sweep;
 mod words;
 
+pub use maintain::Maintained;
 pub use options::{PgBossOptions, QueueSettings};
 pub use store::PgBossStore;
