@@ -17,6 +17,7 @@ mod list;
 mod maintain;
 mod moves;
 mod options;
+mod own;
 mod rescue;
 mod schedules;
 pub mod schema;
@@ -28,4 +29,5 @@ mod words;
 
 pub use maintain::Maintained;
 pub use options::{PgBossOptions, QueueSettings};
+pub use own::{Redrive, SendOptions};
 pub use store::PgBossStore;
