@@ -83,7 +83,7 @@ impl PgBossStore {
         .await?;
         let texts = BossTexts::new(ours, theirs.clone(), found.unwrap_or(schema::CREATED));
         let (enqueues, to_enqueue) = mpsc::channel(enqueue::BACKLOG);
-        let boss = Arc::new(Boss::new(native.shared().clone(), theirs, texts, options.queue, enqueues));
+        let boss = Arc::new(Boss::new(native.shared().clone(), theirs, texts, &options, enqueues));
         let mut tasks = JoinSet::new();
         let to_enqueue = Arc::new(tokio::sync::Mutex::new(to_enqueue));
         for _ in 0..2 {
