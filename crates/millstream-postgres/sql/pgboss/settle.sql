@@ -17,9 +17,9 @@ with clock as materialized (
          with ordinality as u(queue, job, fence, start, kind, payload, wait, ord)
 ), held as materialized (
     select i.ord, i.kind, i.payload, i.wait, l.*, c.now, c.watched
-    from clock c cross join input i cross join lateral (
+    from clock c cross join input i cross join lateral ({seek i.queue | i.job::uuid}) s cross join lateral (
         select j.ctid as tid, j.* from {job} j
-        where j.name = i.queue and j.id = i.job::uuid and case i.kind
+        where j.ctid = s.tid and j.name = i.queue and j.id = i.job::uuid and case i.kind
               when 'drop' then j.state < 'active'
               when 'finish' then j.state = 'active'
               when 'break' then j.state <= 'active'

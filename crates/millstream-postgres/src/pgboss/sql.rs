@@ -141,7 +141,7 @@ impl BossTexts {
         let part: String =
             pick.part().text().lines().filter(|line| !line.starts_with("-- ")).collect::<Vec<_>>().join("\n");
         let lines: Vec<&str> = sql.text().lines().filter(|line| self.has(line)).collect();
-        let text = lines.join("\n").replace("{picked}", &part);
+        let text = seeks(&lines.join("\n").replace("{picked}", &part));
         let boss = format!("\"{}\"", self.theirs.as_str());
         let text = text
             .replace("{job}", &format!("{boss}.\"{table}\""))
@@ -156,6 +156,25 @@ impl BossTexts {
         marked("-- from ").is_none_or(|from| self.version >= from)
             && marked("-- before ").is_none_or(|before| self.version < before)
     }
+}
+
+/// Fills in how a job is found: `{seek queue | id}`. Every index of theirs begins with the queue, and to a planner that knows
+/// nothing of a queue each is as good as the primary key: only that one gives the order that is asked for.
+fn seeks(text: &str) -> String {
+    let mut filled = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("{seek ") {
+        let (place, behind) = after.split_once('}').unwrap_or((after, ""));
+        let (queue, id) = place.split_once(" | ").unwrap_or((place, ""));
+        filled.push_str(before);
+        filled.push_str("select k.ctid as tid from {job} k where k.name = ");
+        filled.push_str(queue);
+        filled.push_str(" and k.id >= ");
+        filled.push_str(id);
+        filled.push_str(" order by k.id limit 1");
+        rest = behind;
+    }
+    filled + rest
 }
 
 impl BossTexts {
