@@ -52,12 +52,12 @@ const RIDES: &[(&str, &[&str], &[&str])] = &[
     ("state/sweep", &["state_expires"], &["state"]),
 ];
 
-/// Paths and texts of all statements.
+/// Paths and texts of all statements on our own tables.
 fn statements() -> Vec<(String, String)> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql");
     let mut found = Vec::new();
-    for noun in fs::read_dir(&root).unwrap() {
-        for file in fs::read_dir(noun.unwrap().path()).unwrap() {
+    for noun in fs::read_dir(&root).unwrap().map(Result::unwrap).filter(|noun| noun.file_name() != "pgboss") {
+        for file in fs::read_dir(noun.path()).unwrap() {
             let path = file.unwrap().path();
             let text = fs::read_to_string(&path).unwrap();
             let name = path.with_extension("").strip_prefix(&root).unwrap().to_str().unwrap().to_owned();

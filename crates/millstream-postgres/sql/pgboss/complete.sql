@@ -7,9 +7,9 @@ with clock as materialized (
     select u.* from unnest($1::text[], $2::text[], $3::integer[], $4::timestamptz[], $5::text[])
          with ordinality as u(queue, job, attempt, started, output, ord)
 ), held as materialized (
-    select i.ord, i.output, l.* from clock c cross join input i cross join lateral (
+    select i.ord, i.output, l.* from clock c cross join input i cross join lateral ({seek i.queue | i.job::uuid}) s cross join lateral (
         select j.ctid as tid, j.id, j.name, j.retry_count, j.started_on from {job} j
-        where j.name = i.queue and j.id = i.job::uuid and j.retry_count = i.attempt and j.started_on = i.started
+        where j.ctid = s.tid and j.name = i.queue and j.id = i.job::uuid and j.retry_count = i.attempt and j.started_on = i.started
           and j.state is not distinct from 'active'
           and {schema}.boss_until(j.heartbeat_on, j.heartbeat_seconds, $6::bigint) > c.now
         offset 0

@@ -5,9 +5,10 @@ with clock as materialized (
 )
 select i.ord
 from clock c, unnest($1::text[], $2::text[], $3::integer[], $4::timestamptz[]) with ordinality as i(queue, job, fence, start, ord)
+     cross join lateral ({seek i.queue | i.job::uuid}) s
      cross join lateral (
          select j.id from {job} j
-         where j.name = i.queue and j.id = i.job::uuid and j.retry_count = i.fence and j.started_on = i.start
+         where j.ctid = s.tid and j.name = i.queue and j.id = i.job::uuid and j.retry_count = i.fence and j.started_on = i.start
            and j.state is not distinct from 'active'
            and {schema}.boss_until(j.heartbeat_on, j.heartbeat_seconds, $5::bigint) > c.now
          for update

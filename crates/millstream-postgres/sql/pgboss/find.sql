@@ -11,7 +11,10 @@ select j.id::text as job, case
        j.expire_seconds, j.output::text as output, j.created_on, j.start_after, j.started_on, j.completed_on,
        h.key, h.name, h.options::text as options, h.progress::text as progress, coalesce(h.cancel, false) as cancel,
        h.removal::text as removal
-from clock c cross join lateral (select x.* from {job} x where x.name = $1::text and x.id = $2::text::uuid offset 0) j
+from clock c cross join lateral ({seek $1::text | $2::text::uuid}) s
+     cross join lateral (
+         select x.* from {job} x where x.ctid = s.tid and x.name = $1::text and x.id = $2::text::uuid offset 0
+     ) j
 left join lateral (
     select b.key, b.name, b.options, b.progress, b.cancel, b.removal from {schema}.boss_job b
     where b.boss = '{name}' and b.queue = j.name and b.job = j.id offset 0

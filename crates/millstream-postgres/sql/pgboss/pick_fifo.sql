@@ -14,8 +14,8 @@ heads as materialized (
             select from {job} o where o.name = h.queue and o.singleton_key = h.singleton_key and o.id <> h.id
               and o.state in ('active', 'retry', 'failed') and o.policy = 'key_strict_fifo' offset 0)
         order by h.priority desc, h.created_on limit w.n
-    ) h cross join lateral (
+    ) h cross join lateral ({seek h.queue | h.id}) s cross join lateral (
         select j.ctid as tid from {job} j
-        where j.name = h.queue and j.id = h.id and j.state < 'active' for update skip locked
+        where j.ctid = s.tid and j.name = h.queue and j.id = h.id and j.state < 'active' for update skip locked
     ) l
 )

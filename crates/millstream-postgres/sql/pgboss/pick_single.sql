@@ -12,8 +12,8 @@ first as materialized (
 ), picked as materialized (
     select l.tid from want w cross join lateral (
         select f.queue, f.id from first f where f.queue = w.queue order by f.priority desc, f.created_on limit w.n
-    ) f cross join lateral (
+    ) f cross join lateral ({seek f.queue | f.id}) s cross join lateral (
         select j.ctid as tid from {job} j
-        where j.name = f.queue and j.id = f.id and j.state < 'active' for update skip locked
+        where j.ctid = s.tid and j.name = f.queue and j.id = f.id and j.state < 'active' for update skip locked
     ) l
 )

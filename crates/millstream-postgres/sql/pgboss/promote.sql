@@ -2,7 +2,7 @@
 -- $1 queue, $2 job. Rides job_pkey.
 with x as (
     update {job} j set start_after = {boss}.job_now()
-    where j.name = $1::text and j.id = $2::text::uuid and j.state < 'active' and not j.blocked
+    where j.ctid = ({seek $1::text | $2::text::uuid}) and j.name = $1::text and j.id = $2::text::uuid and j.state < 'active' and not j.blocked
       and j.start_after > {boss}.job_now()
     returning j.*
 )

@@ -4,7 +4,7 @@ with beside as materialized (
     select b.ctid as tid, b.name from {schema}.boss_job b
     where b.boss = '{name}' and b.queue = $1::text and b.job = $2::text::uuid
 ), x as (
-    delete from {job} j where j.name = $1::text and j.id = $2::text::uuid
+    delete from {job} j where j.ctid = ({seek $1::text | $2::text::uuid}) and j.name = $1::text and j.id = $2::text::uuid
     returning j.*
 ), forgotten as (
     delete from {schema}.boss_job b

@@ -2,7 +2,7 @@
 -- $1 queue, $2 job. Rides job_pkey, boss_job_pkey.
 with held as materialized (
     select j.id from {job} j
-    where j.name = $1::text and j.id = $2::text::uuid and j.state is not distinct from 'active' for share
+    where j.ctid = ({seek $1::text | $2::text::uuid}) and j.name = $1::text and j.id = $2::text::uuid and j.state is not distinct from 'active' for share
 )
 insert into {schema}.boss_job as b (boss, queue, job, cancel)
 select '{name}', $1::text, h.id, true from held h

@@ -7,7 +7,7 @@ with x as (
         retry_limit = greatest(j.retry_limit, j.retry_count + (j.started_on is not null)::integer),
         upsert_by_key = null, -- from 45
         start_after = {boss}.job_now()
-    where j.name = $1::text and j.id = $2::text::uuid and j.state > 'active'
+    where j.ctid = ({seek $1::text | $2::text::uuid}) and j.name = $1::text and j.id = $2::text::uuid and j.state > 'active'
     returning j.*
 ), begun as (
     insert into {schema}.boss_job as b (boss, queue, job, life)

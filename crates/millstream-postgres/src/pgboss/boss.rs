@@ -12,7 +12,7 @@ use tokio_postgres::{Row, error::SqlState};
 
 use super::{
     insert::Entry,
-    options::QueueSettings,
+    options::{PgBossOptions, QueueSettings},
     sql::{BossSql, BossTexts, Pick},
 };
 use crate::{
@@ -36,6 +36,8 @@ pub(crate) struct Boss {
     pub(crate) texts: BossTexts,
     /// How queues are made.
     pub(crate) queue: QueueSettings,
+    /// Whether this process takes turns at schedules.
+    pub(crate) schedule: bool,
     pub(crate) enqueues: mpsc::Sender<EnqueueCall<Entry>>,
     pub(crate) calls: Calls,
     common: Arc<str>,
@@ -103,14 +105,15 @@ impl Boss {
         shared: Arc<Shared>,
         theirs: SchemaName,
         texts: BossTexts,
-        queue: QueueSettings,
+        options: &PgBossOptions,
         enqueues: mpsc::Sender<EnqueueCall<Entry>>,
     ) -> Self {
         Self {
             shared,
             theirs,
             texts,
-            queue,
+            queue: options.queue.clone(),
+            schedule: options.schedule,
             enqueues,
             calls: Calls::default(),
             common: COMMON.into(),

@@ -229,6 +229,9 @@ pub(crate) async fn remove(boss: &Boss, queue: &QueueName, key: &str) -> Result<
 
 /// Fires what is due, where it is this process's turn, and sends on what waits; answers when to look again.
 pub(crate) async fn fire(boss: &Boss) -> Result<Option<Timestamp>> {
+    if !boss.schedule {
+        return Ok(None);
+    }
     let look = look(boss).await?;
     let due = look.unseen || look.next.is_some_and(|next| next <= look.now);
     if due && look.is_turn() {

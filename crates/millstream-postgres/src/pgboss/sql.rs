@@ -11,18 +11,28 @@ statements! {
     /// A statement of the folder `sql/pgboss`.
     BossSql, "../../sql/":
     Backoff = "pgboss/backoff",
-    BecameDue = "pgboss/became_due",
     Beat = "pgboss/beat",
+    BecameDue = "pgboss/became_due",
     Claim = "pgboss/claim",
     Complete = "pgboss/complete",
     Counts = "pgboss/counts",
+    Dependencies = "pgboss/dependencies",
     Due = "pgboss/due",
     Expired = "pgboss/expired",
     Fence = "pgboss/fence",
     Find = "pgboss/find",
+    Flow = "pgboss/flow",
+    FlowClaim = "pgboss/flow_claim",
     InTheWay = "pgboss/in_the_way",
     Insert = "pgboss/insert",
     IsLive = "pgboss/is_live",
+    Lock = "pgboss/lock",
+    MaintainBack = "pgboss/maintain_back",
+    MaintainClaim = "pgboss/maintain_claim",
+    Monitor = "pgboss/monitor",
+    MonitorBack = "pgboss/monitor_back",
+    MonitorClaim = "pgboss/monitor_claim",
+    Now = "pgboss/now",
     Over = "pgboss/over",
     Page = "pgboss/page",
     Pick = "pgboss/pick",
@@ -31,11 +41,17 @@ statements! {
     Progress = "pgboss/progress",
     Promote = "pgboss/promote",
     QueueCreate = "pgboss/queue_create",
+    QueueDelete = "pgboss/queue_delete",
     QueueFind = "pgboss/queue_find",
+    QueueNamed = "pgboss/queue_named",
     QueuePause = "pgboss/queue_pause",
     QueuePaused = "pgboss/queue_paused",
+    QueueUpdate = "pgboss/queue_update",
+    Redrive = "pgboss/redrive",
     Remove = "pgboss/remove",
+    RemoveOld = "pgboss/remove_old",
     RequestCancel = "pgboss/request_cancel",
+    Retained = "pgboss/retained",
     Retry = "pgboss/retry",
     ScheduleClaim = "pgboss/schedule_claim",
     ScheduleDelete = "pgboss/schedule_delete",
@@ -46,11 +62,16 @@ statements! {
     ScheduleUpsert = "pgboss/schedule_upsert",
     SendIt = "pgboss/send_it",
     Settle = "pgboss/settle",
+    Subscribe = "pgboss/subscribe",
+    Subscribers = "pgboss/subscribers",
     SweepGroups = "pgboss/sweep_groups",
     SweepMany = "pgboss/sweep_many",
     SweepOld = "pgboss/sweep_old",
     SweepOne = "pgboss/sweep_one",
+    TimedOut = "pgboss/timed_out",
     Told = "pgboss/told",
+    Touch = "pgboss/touch",
+    Unsubscribe = "pgboss/unsubscribe",
 }
 
 impl BossSql {
@@ -120,7 +141,7 @@ impl BossTexts {
         let part: String =
             pick.part().text().lines().filter(|line| !line.starts_with("-- ")).collect::<Vec<_>>().join("\n");
         let lines: Vec<&str> = sql.text().lines().filter(|line| self.has(line)).collect();
-        let text = lines.join("\n").replace("{picked}", &part);
+        let text = seeks(&lines.join("\n").replace("{picked}", &part));
         let boss = format!("\"{}\"", self.theirs.as_str());
         let text = text
             .replace("{job}", &format!("{boss}.\"{table}\""))
@@ -135,6 +156,25 @@ impl BossTexts {
         marked("-- from ").is_none_or(|from| self.version >= from)
             && marked("-- before ").is_none_or(|before| self.version < before)
     }
+}
+
+/// Fills in how a job is found: `{seek queue | id}`. Every index of theirs begins with the queue, and to a planner that knows
+/// nothing of a queue each is as good as the primary key: only that one gives the order that is asked for.
+fn seeks(text: &str) -> String {
+    let mut filled = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once("{seek ") {
+        let (place, behind) = after.split_once('}').unwrap_or((after, ""));
+        let (queue, id) = place.split_once(" | ").unwrap_or((place, ""));
+        filled.push_str(before);
+        filled.push_str("select k.ctid as tid from {job} k where k.name = ");
+        filled.push_str(queue);
+        filled.push_str(" and k.id >= ");
+        filled.push_str(id);
+        filled.push_str(" order by k.id limit 1");
+        rest = behind;
+    }
+    filled + rest
 }
 
 impl BossTexts {

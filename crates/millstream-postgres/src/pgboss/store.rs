@@ -14,8 +14,14 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tokio_postgres::{Client, types::Type};
 
 use super::{
-    beat, boss::Boss, claim, control, due, insert, list, options::PgBossOptions, rescue, schedules, schema, settle,
-    sql::BossTexts, sweep,
+    beat,
+    boss::Boss,
+    claim, control, due, insert, list,
+    maintain::{self, Maintained},
+    options::PgBossOptions,
+    rescue, schedules, schema, settle,
+    sql::BossTexts,
+    sweep,
 };
 use crate::{
     fault::Fault,
@@ -78,11 +84,26 @@ impl PgBossStore {
         .await?;
         let texts = BossTexts::new(ours, theirs.clone(), found.unwrap_or(schema::CREATED));
         let (enqueues, to_enqueue) = mpsc::channel(group::BACKLOG);
-        let boss = Arc::new(Boss::new(native.shared().clone(), theirs, texts, options.queue, enqueues));
+        let boss = Arc::new(Boss::new(native.shared().clone(), theirs, texts, &options, enqueues));
         let mut tasks = JoinSet::new();
         let enqueuing = boss.clone();
         tasks.spawn(group::run(to_enqueue, move |calls| enqueue::commit_calls(enqueuing.clone(), calls)));
+        if options.supervise {
+            tasks.spawn(maintain::run(boss.clone()));
+        }
         Ok(Self { inner: Arc::new(Inner { native, boss, tasks: Mutex::new(tasks) }) })
+    }
+
+    /// One pass of pg-boss's maintenance now, whoever's turn it is: over all queues, or one. Stores that take turns do it by
+    /// themselves.
+    ///
+    /// # Errors
+    ///
+    /// What the database answers.
+    pub async fn supervise(&self, queue: Option<&QueueName>) -> Result<Maintained> {
+        let done = maintain::supervise(self.boss(), queue, true).await?;
+        maintain::resolve(self.boss()).await?;
+        Ok(done)
     }
 
     pub(crate) fn boss(&self) -> &Arc<Boss> {
