@@ -7,6 +7,7 @@
 -- $8 lease in microseconds.
 --   done retry snooze fail cancel release: the claim must hold.
 --   expire: the claim must have run out. time: it ran too long or its heartbeat stopped, by pg-boss's rules.
+--   finish: the job must run, whoever holds it. break: it must not be finished; it is to be repeated, or failed.
 --   drop: the job must be waiting or delayed; it is cancelled. stop: the job must be running, without a claim of ours.
 -- Rides job_pkey, boss_job_pkey.
 with clock as materialized (
@@ -20,6 +21,8 @@ with clock as materialized (
         select j.ctid as tid, j.* from {job} j
         where j.name = i.queue and j.id = i.job::uuid and case i.kind
               when 'drop' then j.state < 'active'
+              when 'finish' then j.state = 'active'
+              when 'break' then j.state <= 'active'
               when 'stop' then j.state = 'active' and not exists (
                   select from {schema}.boss_claim b
                   where b.boss = '{name}' and b.started = j.started_on and j.id = any (b.jobs))
@@ -38,9 +41,9 @@ with clock as materialized (
     ) b on true
 ), meant as materialized (
     select k.*, case
-        when k.kind = 'done' then 'completed'
+        when k.kind in ('done', 'finish') then 'completed'
         when k.kind in ('cancel', 'drop', 'stop') or k.cancel then 'cancelled'
-        when k.kind = 'fail' or (k.kind in ('retry', 'expire', 'time') and k.retry_count >= k.retry_limit) then 'failed'
+        when k.kind = 'fail' or (k.kind in ('retry', 'expire', 'time', 'break') and k.retry_count >= k.retry_limit) then 'failed'
         when k.kind in ('snooze', 'release') then 'created'
         else 'retry' end as aim
     from known k

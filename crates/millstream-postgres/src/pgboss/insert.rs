@@ -135,8 +135,7 @@ pub(crate) async fn enqueue(boss: &Arc<Boss>, jobs: &[NewJob]) -> Result<Vec<Enq
 
 /// Stores jobs in a transaction of their own.
 pub(crate) async fn write(boss: &Boss, entries: &[Entry]) -> Result<Vec<Enqueued>> {
-    let entries: Vec<&Entry> = entries.iter().collect();
-    let answers: Vec<Option<JobId>> = again!(boss, "enqueue", write_once(boss, &entries))?;
+    let answers = write_each(boss, entries).await?;
     let mut enqueued = Vec::with_capacity(answers.len());
     for (entry, answer) in entries.iter().zip(answers) {
         enqueued.push(match answer {
@@ -145,6 +144,12 @@ pub(crate) async fn write(boss: &Boss, entries: &[Entry]) -> Result<Vec<Enqueued
         });
     }
     Ok(enqueued)
+}
+
+/// Stores jobs in a transaction of their own; `None` for what was refused.
+pub(crate) async fn write_each(boss: &Boss, entries: &[Entry]) -> Result<Vec<Option<JobId>>> {
+    let entries: Vec<&Entry> = entries.iter().collect();
+    again!(boss, "enqueue", write_once(boss, &entries))
 }
 
 /// The job that kept another one out: by its id, by the queue's policy, or by a throttle.

@@ -14,8 +14,10 @@ mod due;
 mod held;
 mod insert;
 mod list;
+mod maintain;
 mod moves;
 mod options;
+mod own;
 mod rescue;
 mod schedules;
 pub mod schema;
@@ -25,5 +27,7 @@ mod store;
 mod sweep;
 mod words;
 
+pub use maintain::Maintained;
 pub use options::{PgBossOptions, QueueSettings};
+pub use own::{Redrive, SendOptions};
 pub use store::PgBossStore;

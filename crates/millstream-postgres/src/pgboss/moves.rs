@@ -32,6 +32,10 @@ pub(crate) enum Kind {
     Time,
     /// Cancelled while a worker of pg-boss's own holds it.
     Stop,
+    /// Completed, whoever holds it.
+    Finish,
+    /// Failed, whoever holds it, if anybody.
+    Break,
 }
 
 impl Kind {
@@ -40,6 +44,8 @@ impl Kind {
             Self::Of(native) => native.word(),
             Self::Time => "time",
             Self::Stop => "stop",
+            Self::Finish => "finish",
+            Self::Break => "break",
         }
     }
 

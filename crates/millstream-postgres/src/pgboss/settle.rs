@@ -93,21 +93,37 @@ async fn settle_bare(boss: &Boss, parts: &[Part<'_>]) -> Result<Vec<Verdict>, Fa
 async fn move_bare(boss: &Boss, on: On<'_>, parts: &[Part<'_>]) -> Result<(Vec<Option<Held>>, Moved), Fault> {
     let held = places(boss, on, parts).await?;
     let both = held.iter().zip(parts);
-    let ending: Vec<(&Held, &Ending)> =
-        both.filter_map(|(held, part)| Some((held.as_ref()?, &part.ending.as_ref().ok()?.0))).collect();
-    let moved = end(boss, on, &ending).await?;
+    let aims: Vec<Aim<'_>> =
+        both.filter_map(|(held, part)| Some(Aim::of(held.as_ref()?, &part.ending.as_ref().ok()?.0))).collect();
+    let moved = end(boss, on, &aims).await?;
     Ok((held, moved))
 }
 
+/// What is to become of one job.
+pub(crate) struct Aim<'a> {
+    pub(crate) held: &'a Held,
+    pub(crate) kind: Kind,
+    pub(crate) payload: Option<&'a str>,
+    /// `None`: by the job's backoff.
+    pub(crate) wait: Option<i64>,
+}
+
+impl<'a> Aim<'a> {
+    fn of(held: &'a Held, ending: &'a Ending) -> Self {
+        let wait = ending.wait.map(rows::micros);
+        Self { held, kind: Kind::Of(ending.kind), payload: ending.payload.as_deref(), wait }
+    }
+}
+
 /// Writes the outcomes, with the waits that the jobs' backoffs choose.
-async fn end(boss: &Boss, on: On<'_>, ending: &[(&Held, &Ending)]) -> Result<Moved, Fault> {
-    if ending.is_empty() {
+pub(crate) async fn end(boss: &Boss, on: On<'_>, aims: &[Aim<'_>]) -> Result<Moved, Fault> {
+    if aims.is_empty() {
         return Ok(Moved::default());
     }
-    let mut waits: Vec<i64> = ending.iter().map(|(_, ending)| ending.wait.map_or(0, rows::micros)).collect();
-    let open = ending.iter().enumerate().filter(|(_, (_, ending))| ending.wait.is_none());
-    for (table, places) in held::by_table(open.map(|(place, (held, _))| (place, *held))) {
-        let columns = held::columns(places.iter().map(|place| ending[*place].0));
+    let mut waits: Vec<i64> = aims.iter().map(|aim| aim.wait.unwrap_or(0)).collect();
+    let open = aims.iter().enumerate().filter(|(_, aim)| aim.wait.is_none());
+    for (table, places) in held::by_table(open.map(|(place, aim)| (place, aim.held))) {
+        let columns = held::columns(places.iter().map(|place| aims[*place].held));
         for row in boss.run_in(on, BossSql::Backoff, &table, &[&columns.queues, &columns.jobs]).await? {
             let place = usize::try_from(row.get::<_, i64>("ord") - 1).ok().and_then(|at| places.get(at).copied());
             if let Some(place) = place {
@@ -115,13 +131,14 @@ async fn end(boss: &Boss, on: On<'_>, ending: &[(&Held, &Ending)]) -> Result<Mov
             }
         }
     }
-    let all = ending.iter().zip(waits).map(|((held, ending), wait)| Move {
-        held: (*held).clone(),
-        kind: Kind::Of(ending.kind),
-        payload: ending.payload.clone(),
+    let one = |(aim, wait): (&Aim<'_>, i64)| Move {
+        held: aim.held.clone(),
+        kind: aim.kind,
+        payload: aim.payload.map(str::to_owned),
         wait,
-    });
-    moves::moves(boss, on, &all.collect::<Vec<Move>>()).await
+    };
+    let all: Vec<Move> = aims.iter().zip(waits).map(one).collect();
+    moves::moves(boss, on, &all).await
 }
 
 /// The wait of a failed attempt: by its exact backoff, where one is beside the row, else as pg-boss chooses it.
@@ -194,8 +211,8 @@ async fn write(
     let jobs: Vec<&Entry> = writes.iter().flat_map(|written| &written.jobs).collect();
     let stored = insert::insert(boss, on, known, &jobs).await?;
     effects::write(&boss.shared, on, &writes).await?;
-    let ending: Vec<(&Held, &Ending)> = kept.iter().map(|one| (one.held, one.ending)).collect();
-    let moved = end(boss, on, &ending).await?;
+    let aims: Vec<Aim<'_>> = kept.iter().map(|one| Aim::of(one.held, one.ending)).collect();
+    let moved = end(boss, on, &aims).await?;
     for (one, state) in kept.iter().zip(&moved.states) {
         // Its lease ran out since the fence: nothing of it may be written.
         let state: JobState = state.ok_or(Fault::Raced)?;

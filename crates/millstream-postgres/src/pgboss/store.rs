@@ -14,8 +14,14 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tokio_postgres::{Client, types::Type};
 
 use super::{
-    beat, boss::Boss, claim, control, due, insert, list, options::PgBossOptions, rescue, schedules, schema, settle,
-    sql::BossTexts, sweep,
+    beat,
+    boss::Boss,
+    claim, control, due, insert, list,
+    maintain::{self, Maintained},
+    options::PgBossOptions,
+    rescue, schedules, schema, settle,
+    sql::BossTexts,
+    sweep,
 };
 use crate::{
     fault::Fault,
@@ -83,7 +89,22 @@ impl PgBossStore {
         for _ in 0..2 {
             tasks.spawn(enqueue::pump(boss.clone(), to_enqueue.clone()));
         }
+        if options.supervise {
+            tasks.spawn(maintain::run(boss.clone()));
+        }
         Ok(Self { inner: Arc::new(Inner { native, boss, tasks: Mutex::new(tasks) }) })
+    }
+
+    /// One pass of pg-boss's maintenance now, whoever's turn it is: over all queues, or one. Stores that take turns do it by
+    /// themselves.
+    ///
+    /// # Errors
+    ///
+    /// What the database answers.
+    pub async fn supervise(&self, queue: Option<&QueueName>) -> Result<Maintained> {
+        let done = maintain::supervise(self.boss(), queue, true).await?;
+        maintain::resolve(self.boss()).await?;
+        Ok(done)
     }
 
     pub(crate) fn boss(&self) -> &Arc<Boss> {
