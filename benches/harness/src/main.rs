@@ -47,6 +47,12 @@ struct Arguments {
     /// The folder of raw-drain.sh and raw-append.sh
     #[arg(long)]
     raw_dir: Option<PathBuf>,
+    /// A file with a JSON text a line: what events of the analytics scenario carry, cut
+    #[arg(long)]
+    payloads: Option<PathBuf>,
+    /// Events that analytics look at
+    #[arg(long)]
+    analysed: Option<usize>,
     /// Tiny sizes: that it works, not how fast
     #[arg(long)]
     quick: bool,
@@ -119,6 +125,7 @@ fn plan(arguments: Arguments) -> Result<Plan, Failure> {
         backlog: arguments.backlog.unwrap_or(base.backlog),
         singles: arguments.singles.unwrap_or(base.singles),
         counted: arguments.counted.unwrap_or(base.counted),
+        analysed: arguments.analysed.unwrap_or(base.analysed),
         lasting: arguments.seconds.map_or(base.lasting, Duration::from_secs),
         ..base
     };
@@ -130,6 +137,7 @@ fn plan(arguments: Arguments) -> Result<Plan, Failure> {
         sizes,
         concurrency: arguments.concurrency,
         raw_dir: arguments.raw_dir,
+        payloads: arguments.payloads,
         program: Some(std::env::current_exe()?),
     })
 }

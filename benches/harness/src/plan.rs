@@ -19,6 +19,8 @@ pub struct Plan {
     pub concurrency: Vec<u32>,
     /// The folder with `raw-drain.sh` and `raw-append.sh`.
     pub raw_dir: Option<PathBuf>,
+    /// A file with a JSON text a line: what the events of `analytics` carry, cut.
+    pub payloads: Option<PathBuf>,
     /// This program, for scenarios that look at a process of its own.
     pub program: Option<PathBuf>,
 }
@@ -44,6 +46,8 @@ pub struct Sizes {
     pub lasting: Duration,
     /// Waiting jobs, and as many finished ones, of the table whose counts are asked for.
     pub counted: usize,
+    /// Events of the log that is asked questions.
+    pub analysed: usize,
     /// How long an idle worker is watched.
     pub idle: Duration,
 }
@@ -60,6 +64,7 @@ impl Default for Sizes {
             callers: vec![1, 8, 32],
             lasting: Duration::from_secs(5),
             counted: 200_000,
+            analysed: 1_000_000,
             idle: Duration::from_secs(20),
         }
     }
@@ -78,6 +83,7 @@ impl Sizes {
             callers: vec![2],
             lasting: Duration::from_millis(200),
             counted: 200,
+            analysed: 200,
             idle: Duration::from_millis(500),
         }
     }
@@ -118,6 +124,12 @@ scenarios! {
     Append = "append",
     /// From the call that appends to a subscriber's hand.
     Subscribe = "subscribe",
+    /// A backlog of events through a group of four.
+    Groups = "groups",
+    /// From the call that appends to a group's handler.
+    GroupsLatency = "groups-latency",
+    /// The questions of `docs/analytics.md` over a long log.
+    Analytics = "analytics",
     /// Counts of a big queue.
     Counts = "counts",
     /// A worker with nothing to do, in a process of its own.

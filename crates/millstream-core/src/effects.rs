@@ -30,6 +30,14 @@ impl Effects {
         self.len() == 0
     }
 
+    /// Adds others behind these.
+    pub fn extend(&mut self, more: Self) {
+        self.append.extend(more.append);
+        self.enqueue.extend(more.enqueue);
+        self.state.extend(more.state);
+        self.runs.extend(more.runs);
+    }
+
     /// How many writes these are; events count one by one.
     pub fn len(&self) -> usize {
         let events: usize = self.append.iter().map(|append| append.events.len()).sum();

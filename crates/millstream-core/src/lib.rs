@@ -46,9 +46,10 @@ pub use entropy::{Entropy, SeededEntropy, SystemEntropy};
 pub use error::{Error, Result, Source};
 pub use event::{Appended, Direction, Event, EventQuery, StartFrom};
 pub use group::{
-    CursorMove, GroupEvent, GroupInfo, GroupSpec, Member, MemberInfo, MemberView, PARTITIONS_DEFAULT, PARTITIONS_MAX,
-    Parked, ParkedNow, PartitionClaim, PartitionInfo, PartitionRead, PartitionRef, Poison, ReadFrom, bucket,
-    partition_of,
+    CursorMove, EventOf, GroupConsumer, GroupContext, GroupEvent, GroupHandler, GroupInfo, GroupOptions, GroupSpec,
+    Groups, Handled, Member, MemberInfo, MemberView, PARTITIONS_DEFAULT, PARTITIONS_MAX, Parked, ParkedNow,
+    PartitionClaim, PartitionInfo, PartitionRead, PartitionRef, Poison, ReadFrom, batch as group_batch, bucket,
+    each as group_each, partition_of,
 };
 pub use job::{Enqueued, Job, JobOptions, JobSettings, JobState, NewJob, Removal, RunAt};
 pub use name::{ConsumerName, GroupName, JobId, JobName, QueueName, StreamName};

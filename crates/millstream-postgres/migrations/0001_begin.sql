@@ -183,15 +183,27 @@ create table {schema}.queue_events (
     step_name text,
     step_id   text,
     attempt   integer,
-    data      jsonb not null
-);
+    data      jsonb not null,
+    bucket    smallint not null                    -- of the stream, for consumer groups
+) partition by range (id);
 create index queue_events_stream on {schema}.queue_events (stream, id);
 create index queue_events_ts on {schema}.queue_events using brin (ts);
+-- For people: what of a type came lately, and how much of each.
+create index queue_events_type on {schema}.queue_events (type, ts);
+
+-- The partitions of the log, made ahead by `make_event_partitions`.
+create table {schema}.event_partition (
+    first_id  bigint primary key,
+    last_id   bigint not null,
+    name      text not null,
+    closed_at timestamptz                          -- when it was first seen full: all its events were numbered before
+);
 
 create table {schema}.event_head (
     one       boolean primary key default true check (one),
     pos       bigint not null default 0,           -- the last position written
     first_pos bigint not null default 1,           -- the first position still stored
+    make_at   bigint not null default 0,           -- from this position on, partitions are to be made
     last_ts   timestamptz not null default '-infinity',
     log_id    uuid not null default gen_random_uuid()
 ) with (fillfactor = 10);

@@ -164,10 +164,16 @@ begin
         select n.ord, n.version from numbered n where n.version is not null;
 end $$;
 
+-- Which of 1,024 buckets a stream is in: the last ten of the first sixteen bits of its MD5. Any language computes the
+-- same.
+create function {schema}.event_bucket(p_stream text) returns smallint language sql immutable strict parallel safe as
+$$ select (('x' || left(md5(p_stream), 4))::bit(16)::integer & 1023)::smallint $$;
+
 -- Moves committed events from the inbox into the log and numbers them. Safe to call from anywhere at any time, as a
 -- transaction of its own. -1: another one is at it. `p_floor` is a hint: rows at or below it are not looked at.
+-- `low`: partitions are to be made.
 create function {schema}.sequence_events(p_limit integer, p_floor bigint, p_wait boolean, p_notify boolean)
-returns table (moved bigint, last_id bigint) language plpgsql volatile as $$
+returns table (moved bigint, last_id bigint, head bigint, low boolean) language plpgsql volatile as $$
 declare
     h {schema}.event_head;
 begin
@@ -177,7 +183,7 @@ begin
     if p_wait then
         perform pg_advisory_xact_lock(hashtext('{schema}.sequencer'), 0);
     elsif not pg_try_advisory_xact_lock(hashtext('{schema}.sequencer'), 0) then
-        return query select -1::bigint, null::bigint;
+        return query select -1::bigint, null::bigint, null::bigint, false;
         return;
     end if;
     -- Readers act on a position at once: it must not be given out again after a crash.
@@ -198,19 +204,21 @@ begin
             returning *
         ), w as (
             insert into {schema}.queue_events
-                (id, stream, version, ts, type, run_id, flow_name, step_name, step_id, attempt, data)
+                (id, stream, version, ts, type, run_id, flow_name, step_name, step_id, attempt, data,
+                 bucket)
             select h.pos + row_number() over (order by d.id, d.part), d.stream, d.version,
                    greatest(h.last_ts, max(d.ts) over (order by d.id, d.part)), d.type, d.run_id, d.flow_name, d.step_name,
-                   d.step_id, d.attempt, d.data
+                   d.step_id, d.attempt, d.data, {schema}.event_bucket(d.stream)
             from d
         )
-        select count(*), max(d.id) from d;
+        select count(*), max(d.id), h.pos + count(*), h.pos + count(*) >= h.make_at from d;
     perform set_config('millstream.sequencing', 'off', true);
     update {schema}.event_head eh
     set pos = e.id, last_ts = e.ts
-    from (select q.id, q.ts from {schema}.queue_events q where q.id > h.pos order by q.id desc limit 1) e;
+    from (select q.id, q.ts from {schema}.queue_events q where q.id > h.pos order by q.id desc limit 1) e
+    returning eh.pos into h.pos;
     if found and p_notify then
-        perform pg_notify('{channel}', 'e');
+        perform pg_notify('{channel}', 'e' || h.pos);
     end if;
 end $$;
 

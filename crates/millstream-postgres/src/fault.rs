@@ -48,6 +48,11 @@ impl Fault {
         })
     }
 
+    /// Whether the log has no partition for its next position.
+    pub(crate) fn is_no_partition(&self) -> bool {
+        matches!(self, Self::Driver(error) if no_partition(error))
+    }
+
     /// Whether the cause is in what was to be written, not in the server or the way to it.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
@@ -82,11 +87,18 @@ fn told(error: tokio_postgres::Error, doing: String) -> Error {
             expected: "this build's tables and functions".to_owned(),
             hint: "bring the schema up (`schema up`)".to_owned(),
         },
-        code if code.starts_with("22") || code.starts_with("23") => {
+        code if (code.starts_with("22") || code.starts_with("23")) && !no_partition(&error) => {
             Error::invalid(doing, db.message(), "what Postgres accepts")
         }
         _ => Error::unavailable(KIND, doing, error),
     }
+}
+
+/// A row for which no partition is there, as against one that a constraint refuses.
+fn no_partition(error: &tokio_postgres::Error) -> bool {
+    error.as_db_error().is_some_and(|db| {
+        *db.code() == SqlState::CHECK_VIOLATION && db.table() == Some("queue_events") && db.constraint().is_none()
+    })
 }
 
 /// The conflict that `{schema}.append` reports.

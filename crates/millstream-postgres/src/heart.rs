@@ -1,4 +1,4 @@
-//! The heartbeat's own connection, opened in whatever runtime beats: it never waits behind the pool, nor for the
+//! The heartbeats' own connections, opened in whatever runtime beats: it never waits behind the pool, nor for the
 //! runtime that handlers may starve.
 
 use std::sync::Arc;
@@ -8,10 +8,13 @@ use tokio_postgres::Client;
 
 use crate::{connect::Connector, fault::Fault, schema};
 
-/// The connection, if there is one. Written by `beat`.
+/// Connections that are kept: one for jobs, one for members of groups.
+const KEPT_MAX: usize = 2;
+
+/// The connections that nobody uses just now. Written by beats.
 #[derive(Default)]
 pub(crate) struct Heart {
-    slot: Mutex<Option<Own>>,
+    kept: Mutex<Vec<Own>>,
 }
 
 pub(crate) struct Own {
@@ -21,11 +24,15 @@ pub(crate) struct Own {
 }
 
 impl Heart {
-    /// The connection of the caller's runtime; another runtime's is left, because nobody may be driving it any more.
+    /// A connection of the caller's runtime; another runtime's is left, because nobody may be driving it any more.
     pub(crate) async fn take(&self, connector: &Arc<Connector>) -> Result<Own, Fault> {
         let runtime = runtime::Handle::current().id();
-        let kept = self.slot.lock().await.take().filter(|own| own.runtime == runtime && !own.client.is_closed());
-        match kept {
+        let own = {
+            let mut kept = self.kept.lock().await;
+            kept.retain(|own| !own.client.is_closed());
+            kept.iter().position(|own| own.runtime == runtime).map(|at| kept.swap_remove(at))
+        };
+        match own {
             Some(own) => Ok(own),
             None => {
                 let (client, driver) = schema::open(connector).await?;
@@ -36,10 +43,14 @@ impl Heart {
 
     /// Keeps a connection that worked for the next beat.
     pub(crate) async fn keep(&self, own: Own) {
-        *self.slot.lock().await = Some(own);
+        let mut kept = self.kept.lock().await;
+        if kept.len() >= KEPT_MAX {
+            kept.remove(0);
+        }
+        kept.push(own);
     }
 
     pub(crate) async fn close(&self) {
-        *self.slot.lock().await = None;
+        self.kept.lock().await.clear();
     }
 }

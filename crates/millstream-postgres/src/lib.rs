@@ -13,6 +13,7 @@ mod connect;
 mod effects;
 mod events;
 mod fault;
+mod groups;
 mod heart;
 mod listener;
 mod notifier;
@@ -29,7 +30,7 @@ mod stream;
 mod tls;
 
 pub use call::SqlCall;
-pub use options::PostgresOptions;
+pub use options::{PostgresOptions, Retention};
 pub use store::PostgresStore;
 
 /// The page's Rust, compiled with the doctests; it needs the driver. Packaged sources do not have the page.

@@ -98,10 +98,10 @@ async fn drive(mut wire: Wire, shared: Arc<Shared>, heard: watch::Sender<bool>) 
     }
 }
 
-/// `e`: events were numbered. `<origin>:` then `w` work, `b` beat, `f` feed, `p` probe.
+/// `e` and the head: events were numbered. `<origin>:` then `w` work, `b` beat, `f` feed, `p` probe.
 fn hear(shared: &Shared, payload: &str, heard: &watch::Sender<bool>) {
-    if payload == "e" {
-        return shared.signals.log_grew();
+    if let Some(head) = payload.strip_prefix('e').and_then(|head| head.parse().ok()) {
+        return shared.signals.log_grew(Some(head));
     }
     let Some((origin, word)) = payload.split_once(':') else { return };
     if origin == shared.origin {

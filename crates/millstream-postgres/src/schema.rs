@@ -20,6 +20,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_begin", include_str!("../migrations/0001_begin.sql")),
     ("0002_functions", include_str!("../migrations/0002_functions.sql")),
     ("0003_calls", include_str!("../migrations/0003_calls.sql")),
+    ("0004_groups", include_str!("../migrations/0004_groups.sql")),
 ];
 
 /// The oldest server that has all that is used.

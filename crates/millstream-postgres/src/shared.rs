@@ -17,11 +17,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     connect::Connector,
-    events::append::AppendCall,
+    events::{append::AppendCall, partitions},
     fault::{Fault, KIND, closed},
     heart::Heart,
     notifier::Notifier,
-    options::SchemaName,
+    options::{Retention, SchemaName},
     queue::{claim::Floors, enqueue::EnqueueCall},
     rows,
     signals::Signals,
@@ -48,6 +48,11 @@ pub(crate) struct Shared {
     pub(crate) appends: mpsc::Sender<AppendCall>,
     /// Set by whoever appended: there is something to number.
     pub(crate) to_sequence: tokio::sync::Notify,
+    /// How often partitions of the log are tried to be made.
+    pub(crate) partitions: partitions::Pace,
+    /// Whether a pooler shares server connections between transactions: then no session keeps a setting.
+    pub(crate) pooled: bool,
+    pub(crate) retention: Retention,
     /// From where the watching task reads the feed; `None` while nobody watches.
     pub(crate) feed_from: Mutex<Option<i64>>,
     /// Tallies written by this process since the last fold.
@@ -70,6 +75,8 @@ pub(crate) struct Parts {
     pub(crate) realm: Realm,
     pub(crate) schema: SchemaName,
     pub(crate) notify: bool,
+    pub(crate) pooled: bool,
+    pub(crate) retention: Retention,
     pub(crate) pool: Pool,
     pub(crate) texts: Texts,
     pub(crate) connector: Arc<Connector>,
@@ -79,7 +86,8 @@ pub(crate) struct Parts {
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { options, realm, schema, notify, pool, texts, connector, enqueues, appends } = parts;
+        let Parts { options, realm, schema, notify, pooled, retention, pool, texts, connector, enqueues, appends } =
+            parts;
         let muted = options.signals == Wakes::Muted;
         Self {
             // From the operating system, not from the options: two processes with one seed are still two.
@@ -90,6 +98,9 @@ impl Shared {
             notifier: Notifier::default(),
             floors: Floors::default(),
             to_sequence: tokio::sync::Notify::new(),
+            partitions: partitions::Pace::default(),
+            pooled,
+            retention,
             feed_from: Mutex::default(),
             tallies: std::sync::atomic::AtomicU64::new(0),
             closing: CancellationToken::new(),

@@ -14,12 +14,21 @@ use crate::shared::lock;
 pub(crate) struct Signals {
     muted: bool,
     state: Mutex<State>,
-    /// Grows with every batch of events that was numbered.
-    log: watch::Sender<u64>,
+    /// Changes with every batch of events that was numbered.
+    log: watch::Sender<Log>,
     /// Who watches queues in this process.
     feeds: Mutex<HashMap<QueueName, broadcast::Sender<QueueEvent>>>,
     /// Grows when somebody begins to watch, and when another process tells something.
     pub(crate) feed: watch::Sender<u64>,
+}
+
+/// What is known of the log.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Log {
+    /// Grows with every hint.
+    epoch: u64,
+    /// The highest position heard of.
+    head: u64,
 }
 
 #[derive(Default)]
@@ -38,7 +47,7 @@ impl Signals {
         Self {
             muted,
             state: Mutex::default(),
-            log: watch::Sender::new(0),
+            log: watch::Sender::new(Log::default()),
             feeds: Mutex::default(),
             feed: watch::Sender::new(0),
         }
@@ -72,7 +81,7 @@ impl Signals {
     /// For when it is not known what was missed.
     pub(crate) fn everything(&self) {
         self.wake(Wake::Work, |_| true);
-        self.log_grew();
+        self.log_grew(None);
         self.feed.send_modify(|epoch| *epoch += 1);
     }
 
@@ -95,15 +104,27 @@ impl Signals {
         state.waiters = kept;
     }
 
-    /// Events were numbered.
-    pub(crate) fn log_grew(&self) {
+    /// Events were numbered, up to this position where it is known.
+    pub(crate) fn log_grew(&self, head: Option<u64>) {
         if !self.muted {
-            self.log.send_modify(|epoch| *epoch += 1);
+            self.log.send_modify(|log| {
+                log.epoch += 1;
+                log.head = log.head.max(head.unwrap_or(0));
+            });
+        }
+    }
+
+    /// Returns when the log may have grown beyond a position.
+    pub(crate) async fn log_beyond(&self, after: u64) {
+        let mut log = self.log.subscribe();
+        let begun = log.borrow().epoch;
+        if log.wait_for(|log| log.head > after || log.epoch != begun).await.is_err() {
+            std::future::pending().await
         }
     }
 
     /// The log's signals from now on.
-    pub(crate) fn log(&self) -> watch::Receiver<u64> {
+    pub(crate) fn log(&self) -> watch::Receiver<Log> {
         self.log.subscribe()
     }
 

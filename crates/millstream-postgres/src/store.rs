@@ -98,6 +98,8 @@ impl PostgresStore {
             realm,
             schema: name,
             notify: options.notify,
+            pooled: pooler,
+            retention: options.retention,
             pool,
             texts,
             connector,

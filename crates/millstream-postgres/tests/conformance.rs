@@ -45,6 +45,10 @@ impl Harness for Postgres {
         &self.name
     }
 
+    fn groups(&self) -> bool {
+        false
+    }
+
     fn twinned(&self) -> bool {
         !self.again
     }

@@ -34,10 +34,18 @@ const RIDES: &[(&str, &[&str], &[&str])] = &[
     ("job/sweep_old", &["job_done_expires"], &["job_done"]),
     ("job/sweep_many", &["job_done_keep"], &["job_done"]),
     ("schedule/due", &["schedule_due"], &["schedule"]),
-    ("events/read", &["queue_events_pkey"], &["queue_events"]),
-    ("events/read_backward", &["queue_events_pkey"], &["queue_events"]),
-    ("events/read_stream", &["queue_events_stream"], &["queue_events"]),
-    ("events/read_stream_backward", &["queue_events_stream"], &["queue_events"]),
+    ("events/read", &["queue_events_p1_pkey"], &["queue_events_p1"]),
+    ("events/read_backward", &["queue_events_p1_pkey"], &["queue_events_p1"]),
+    ("events/read_stream", &["queue_events_p1_stream_id_idx"], &["queue_events_p1"]),
+    ("events/read_stream_backward", &["queue_events_p1_stream_id_idx"], &["queue_events_p1"]),
+    ("groups/read", &["queue_events_p1_pkey", "queue_event_parked_stream"], &["queue_events_p1", "queue_event_parked"]),
+    ("groups/read_stream", &["queue_events_p1_stream_id_idx", "queue_event_parked_stream"], &["queue_events_p1"]),
+    ("groups/claim", &["queue_event_cursors_pkey"], &["queue_event_cursors"]),
+    ("groups/move", &["queue_event_cursors_pkey"], &["queue_event_cursors"]),
+    ("groups/park", &["queue_event_cursors_pkey"], &["queue_event_cursors"]),
+    ("groups/fail", &["queue_event_cursors_pkey"], &["queue_event_cursors"]),
+    ("groups/parked", &["queue_event_parked_pkey"], &["queue_event_parked"]),
+    ("groups/age", &["queue_events_p1_pkey"], &["queue_events_p1"]),
     ("state/get", &["state_pkey"], &["state"]),
     ("state/list", &["state_pkey"], &["state"]),
     ("state/delete", &["state_pkey"], &["state"]),
@@ -83,11 +91,14 @@ async fn every_statement_is_prepared() {
 /// The generic plan of a statement.
 async fn plan(client: &Client, text: &str) -> String {
     client.batch_execute(&format!("prepare planned as {text}")).await.unwrap();
-    let count = "select cardinality(parameter_types) from pg_prepared_statements where name = 'planned'";
-    let count: i32 = client.query_one(count, &[]).await.unwrap().get(0);
-    let nulls = vec!["null"; usize::try_from(count).unwrap()].join(", ");
-    let nulls = if count == 0 { nulls } else { format!("({nulls})") };
-    let rows = client.simple_query(&format!("explain execute planned{nulls}")).await.unwrap();
+    // Numbers, not nulls: no partition of the log is behind a null.
+    let values = "select coalesce(string_agg(case when t.type in ('bigint'::regtype, 'integer'::regtype)
+                  then (t.ord * 1000)::text else 'null' end, ', ' order by t.ord), '')
+                  from pg_prepared_statements p, unnest(p.parameter_types) with ordinality t(type, ord)
+                  where p.name = 'planned'";
+    let values: String = client.query_one(values, &[]).await.unwrap().get(0);
+    let values = if values.is_empty() { values } else { format!("({values})") };
+    let rows = client.simple_query(&format!("explain execute planned{values}")).await.unwrap();
     client.batch_execute("deallocate planned").await.unwrap();
     let line = |message: &SimpleQueryMessage| match message {
         SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
@@ -126,11 +137,18 @@ const FILL: &str = "
     insert into plans.job_done (queue, job, state, cancel, run_at, attempt, attempts, life, finished_at, keep, expires_at)
         select 1, i, 'c', false, now(), 1, 3, 0, now(), case when i % 7 = 0 then 9 end, case when i % 7 = 0 then now() end
         from generate_series(100001, 200000) i;
+    insert into plans.queue_event_groups (name, pattern, types, partitions, poison, attempts, retain, lease, created_at)
+        values ('g', '*', '{}', 64, 'stop', 5, true, interval '30 s', now());
+    insert into plans.queue_event_cursors (group_name, part, pos) select 'g', i, 0 from generate_series(0, 63) i;
+    insert into plans.queue_event_parked (group_name, pos, stream, stops_stream, error, attempts, parked_at)
+        select 'g', i, 's' || i, true, 'no', 5, now() from generate_series(1, 20000) i;
     insert into plans.state (key, value, expires_at)
         select 'k' || i, '1', case when i % 7 = 0 then now() end from generate_series(1, 100000) i;
+    update plans.event_head set pos = 100000;
+    select plans.make_event_partitions();
     set millstream.sequencing = 'on';
-    insert into plans.queue_events (id, stream, ts, type, data)
-        select i, 's' || i % 1000, now(), 'e', '1' from generate_series(1, 100000) i;";
+    insert into plans.queue_events (id, stream, ts, type, data, bucket)
+        select i, 's' || i % 1000, now(), 'e', '1', plans.event_bucket('s' || i % 1000) from generate_series(1, 100000) i;";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hot_statements_ride_their_index() {
@@ -138,7 +156,7 @@ async fn hot_statements_ride_their_index() {
         let (store, client, _driver) = opened(&database.url()).await;
         client.batch_execute(SESSION).await.unwrap();
         check(&client, &format!("when empty, on {version}")).await;
-        for table in ["job", "job_live", "job_done", "job_key", "state", "queue_events", "schedule"] {
+        for table in ["job", "job_live", "job_done", "job_key", "state", "queue_events_p1", "schedule"] {
             let off = format!("alter table plans.{table} set (autovacuum_enabled = off)");
             client.batch_execute(&off).await.unwrap();
             client.batch_execute(&format!("vacuum analyze plans.{table}")).await.unwrap();
@@ -168,6 +186,61 @@ async fn pages(client: &Client, floor: i64) -> i64 {
         client.query_one(&format!("explain (analyze, buffers, format json) {text}"), &[]).await.unwrap().get(0);
     let top = &json[0]["Plan"];
     top["Shared Hit Blocks"].as_i64().unwrap() + top["Shared Read Blocks"].as_i64().unwrap()
+}
+
+/// Pages that a group's read of 1,000 events touches, a quarter of the partitions being asked for.
+async fn pages_of_a_read(client: &Client, after: i64) -> (i64, i64) {
+    let text = statements().into_iter().find(|(name, _)| name == "groups/read").unwrap().1;
+    let afters = format!(
+        "array(select case when p % 4 = 0 then {after} else 9223372036854775807 end from generate_series(0, 63) p)"
+    );
+    let literal = [
+        ("$1::bigint[]", format!("{afters}::bigint[]")),
+        ("$2::integer", "63".to_owned()),
+        ("$3::bigint", format!("{after}::bigint")),
+        ("$4::bigint", format!("{}::bigint", after + 50_000)),
+        ("$5::text", "'s'::text".to_owned()),
+        ("$6::text", "'t'::text".to_owned()),
+        ("$7::text[]", "null::text[]".to_owned()),
+        ("$8::bigint", "1000::bigint".to_owned()),
+        ("$9::text", "null::text".to_owned()),
+    ];
+    let text = literal.iter().fold(text, |text, (param, value)| text.replace(param, value));
+    let json: serde_json::Value =
+        client.query_one(&format!("explain (analyze, buffers, format json) {text}"), &[]).await.unwrap().get(0);
+    let top = &json[0]["Plan"];
+    let pages = top["Shared Hit Blocks"].as_i64().unwrap() + top["Shared Read Blocks"].as_i64().unwrap();
+    (pages, top["Actual Rows"].as_f64().unwrap() as i64)
+}
+
+/// However long the log is, a read costs what it answers: at 20,000 events, and at ten times as many.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_groups_read_costs_the_same_in_a_long_log() {
+    for (version, database) in world::databases() {
+        let (store, client, _driver) = opened(&database.url()).await;
+        client.batch_execute(SESSION).await.unwrap();
+        let mut seen = Vec::new();
+        for (from, to) in [(1, 20_000), (20_001, 200_000)] {
+            let fill = format!(
+                "update plans.event_head set pos = {to}; select plans.make_event_partitions();
+                 set millstream.sequencing = 'on';
+                 insert into plans.queue_events (id, stream, ts, type, data, bucket)
+                     select i, 's' || i % 1000, now(), 'e', to_jsonb(repeat('x', 250)), plans.event_bucket('s' || i % 1000)
+                     from generate_series({from}, {to}) i;
+                 vacuum analyze plans.queue_events;"
+            );
+            for statement in fill.split(';').filter(|text| !text.trim().is_empty()) {
+                client.batch_execute(statement).await.unwrap();
+            }
+            // The second time: the catalogue is in memory.
+            pages_of_a_read(&client, to - 10_000).await;
+            seen.push(pages_of_a_read(&client, to - 10_000).await);
+        }
+        let [(short, rows), (long, rows_long)] = seen[..] else { panic!("two sizes") };
+        assert_eq!((rows, rows_long), (1_000, 1_000), "on {version}");
+        assert!((long - short).abs() <= short / 10, "on {version} a read touches {short} pages, then {long}");
+        store.close().await.unwrap();
+    }
 }
 
 /// A held horizon keeps what was taken in the index; with the floor, a claim does not walk over it.

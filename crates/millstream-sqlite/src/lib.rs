@@ -11,6 +11,7 @@
 
 mod events;
 mod fault;
+mod groups;
 mod heart;
 mod inbox;
 #[cfg(test)]

@@ -18,8 +18,10 @@ use crate::fault::{Fault, KIND};
 const APPLICATION_ID: i64 = 0x4d69_6c6c;
 
 /// Every migration, oldest first; the last one's number is the version this build works with.
-const MIGRATIONS: &[Migration] =
-    &[Migration { version: 1, name: "0001_begin", sql: include_str!("../migrations/0001_begin.sql") }];
+const MIGRATIONS: &[Migration] = &[
+    Migration { version: 1, name: "0001_begin", sql: include_str!("../migrations/0001_begin.sql") },
+    Migration { version: 2, name: "0002_groups", sql: include_str!("../migrations/0002_groups.sql") },
+];
 
 /// Statements kept prepared per connection: more than there are.
 const STATEMENTS_CACHED: usize = 128;

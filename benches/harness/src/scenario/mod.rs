@@ -1,9 +1,11 @@
 //! The scenarios, each over empty stores.
 
+mod analytics;
 mod append;
 mod counts;
 mod drain;
 mod enqueue;
+mod groups;
 mod idle;
 mod latency;
 mod subscribe;
@@ -30,6 +32,12 @@ pub(crate) async fn run(scenario: Scenario, plan: &Plan, bed: &Bed, bytes: usize
         _ => vec![Variant::Only],
     };
     let mut all = Vec::with_capacity(each.len());
+    if scenario == Scenario::Analytics {
+        let opened = bed.open().await?;
+        let measured = analytics::analytics(&opened, plan).await;
+        opened.close().await?;
+        return measured;
+    }
     for variant in each {
         let opened = bed.open().await?;
         let measured = one(scenario, variant, plan, &opened, bytes).await;
@@ -67,6 +75,9 @@ async fn one(
             append::append(opened, sizes, bytes, callers).await
         }
         Scenario::Subscribe => subscribe::subscribe(opened, sizes, bytes).await,
+        Scenario::Groups => groups::drain(opened, sizes, bytes).await,
+        Scenario::GroupsLatency => groups::latency(opened, sizes, bytes).await,
+        Scenario::Analytics => Err("it has several measures".into()),
         Scenario::Counts => counts::counts(opened, sizes, bytes).await,
         Scenario::Idle => idle::idle(opened, sizes, plan.program.as_deref()).await,
     }

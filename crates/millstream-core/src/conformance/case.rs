@@ -39,6 +39,8 @@ pub(super) enum Need {
     Signals,
     /// Data that outlives its handles.
     Reopen,
+    /// Consumer groups.
+    Groups,
     /// One commit that reaches queue, events and state.
     OneRealm,
 }

@@ -20,6 +20,10 @@ pub trait Harness: Send + Sync + 'static {
     fn one_realm(&self) -> bool {
         true
     }
+    /// Whether its log has consumer groups. Where it has none, their cases are skipped.
+    fn groups(&self) -> bool {
+        true
+    }
     /// Whether the broken twins run on it. Another configuration of a store whose twins run already needs none.
     fn twinned(&self) -> bool {
         true

@@ -89,6 +89,7 @@ fn skipped(case: &Case, harness: &dyn Harness, signals: Signals) -> Option<&'sta
     let lacks = |need| match need {
         Need::Signals => (signals == Signals::Muted).then_some("about wake-ups, which are muted"),
         Need::Reopen => (!harness.durable()).then_some("nothing of this store outlives its handles"),
+        Need::Groups => (!harness.groups()).then_some("this log has no consumer groups"),
         Need::OneRealm => (!harness.one_realm()).then_some("no commit reaches queue, events and state together"),
     };
     case.needs.iter().copied().find_map(lacks)

@@ -5,11 +5,22 @@
 //! and the cursor moves only for the owner of its epoch and from the position it read from: so a consumer that was
 //! paused, cut off or declared dead can finish what it likes, and none of it is written.
 
+mod attempt;
+mod consumer;
+mod engine;
+mod handler;
+mod heart;
+mod held;
 mod info;
+mod lane;
+mod options;
 mod partition;
 mod spec;
 
+pub use consumer::{GroupConsumer, Groups};
+pub use handler::{EventOf, GroupContext, GroupHandler, Handled, batch, each};
 pub use info::{GroupInfo, MemberInfo, Parked, PartitionInfo};
+pub use options::GroupOptions;
 pub use partition::{
     CursorMove, GroupEvent, Member, MemberView, ParkedNow, PartitionClaim, PartitionRead, PartitionRef, ReadFrom,
     bucket, partition_of,

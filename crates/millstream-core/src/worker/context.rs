@@ -56,6 +56,10 @@ impl Cancellation {
         self.token.cancel();
     }
 
+    pub(crate) fn token(&self) -> &CancellationToken {
+        &self.token
+    }
+
     pub(crate) fn reason(&self) -> Option<CancelReason> {
         self.reason.get().copied()
     }
@@ -173,12 +177,7 @@ impl JobContext {
 
     /// Adds any effects.
     pub fn add_effects(&self, more: Effects) {
-        self.effects(|effects| {
-            effects.append.extend(more.append);
-            effects.enqueue.extend(more.enqueue);
-            effects.state.extend(more.state);
-            effects.runs.extend(more.runs);
-        });
+        self.effects(|effects| effects.extend(more));
     }
 
     fn effects(&self, change: impl FnOnce(&mut Effects)) {

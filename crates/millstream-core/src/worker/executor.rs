@@ -162,18 +162,18 @@ impl Executor for JobExecutor {
 }
 
 /// A handler's future whose panic is a failed attempt.
-struct Caught<'a>(Option<Running<'a>>);
+pub(crate) struct Caught<'a, T>(Option<Running<'a, T>>);
 
-type Running<'a> = Pin<Box<dyn Future<Output = Result<Value, JobError>> + Send + 'a>>;
+type Running<'a, T> = Pin<Box<dyn Future<Output = Result<T, JobError>> + Send + 'a>>;
 
-impl<'a> Caught<'a> {
-    fn new(running: impl Future<Output = Result<Value, JobError>> + Send + 'a) -> Self {
+impl<'a, T> Caught<'a, T> {
+    pub(crate) fn new(running: impl Future<Output = Result<T, JobError>> + Send + 'a) -> Self {
         Self(Some(Box::pin(running)))
     }
 }
 
-impl Future for Caught<'_> {
-    type Output = Result<Value, JobError>;
+impl<T> Future for Caught<'_, T> {
+    type Output = Result<T, JobError>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let Some(running) = &mut self.0 else { return Poll::Pending };
@@ -185,7 +185,7 @@ impl Future for Caught<'_> {
 }
 
 /// A handler that is dropped runs its destructors, and one of those may panic too: the attempt is over all the same.
-impl Drop for Caught<'_> {
+impl<T> Drop for Caught<'_, T> {
     fn drop(&mut self) {
         if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(self.0.take()))) {
             tracing::error!("a handler panicked while it was dropped: {}", text_of(&*panic));

@@ -46,6 +46,16 @@ enum Kind {
     Cancel,
 }
 
+/// What a handler's error means for the event that it failed on.
+pub(crate) enum Blame {
+    /// One attempt more.
+    Charge { after: Option<Duration>, error: String },
+    /// Not yet; nothing is charged.
+    Wait(Duration),
+    /// No attempt would help.
+    Final(String),
+}
+
 impl JobError {
     /// The attempt failed; the job runs again after its backoff unless its attempts are used up.
     pub fn retry(message: impl fmt::Display) -> Self {
@@ -81,6 +91,15 @@ impl JobError {
     pub fn details(mut self, details: Value) -> Self {
         self.details = Some(details);
         self
+    }
+
+    /// What it means for an event of a group.
+    pub(crate) fn into_blame(self) -> Blame {
+        match self.kind {
+            Kind::Retry { after } => Blame::Charge { after, error: self.message },
+            Kind::Snooze(wait) => Blame::Wait(wait),
+            Kind::Fail | Kind::Cancel => Blame::Final(self.message),
+        }
     }
 
     /// Whether the job may run again because of this.

@@ -22,13 +22,13 @@
 //! A job's cancellation token fires when its claim is lost, when somebody cancels it, when it times out, or when the
 //! worker stops ([`CancelReason`]).
 
-mod context;
+pub(crate) mod context;
 mod engine;
-mod executor;
-mod handler;
+pub(crate) mod executor;
+pub(crate) mod handler;
 mod heart;
 mod held;
-mod keeper;
+pub(crate) mod keeper;
 mod lanes;
 mod manager;
 mod options;

@@ -1,12 +1,18 @@
 //! Events: the seam's methods, each in the module of its noun.
 
 pub(crate) mod append;
-mod query;
+pub(crate) mod partitions;
+pub(crate) mod query;
+pub(crate) mod retention;
 pub(crate) mod sequencer;
-mod subscribe;
+pub(crate) mod subscribe;
+
+use std::sync::Arc;
 
 use async_trait::async_trait;
-use millstream_core::{Append, Appended, BoxStream, Event, EventQuery, EventStore, Pattern, Result, StartFrom};
+use millstream_core::{
+    Append, Appended, BoxStream, Event, EventQuery, EventStore, GroupStore, Pattern, Result, StartFrom,
+};
 
 use crate::store::PostgresStore;
 
@@ -26,5 +32,9 @@ impl EventStore for PostgresStore {
 
     async fn head(&self) -> Result<u64> {
         query::head(self.shared()).await
+    }
+
+    fn groups(&self) -> Result<Arc<dyn GroupStore>> {
+        Ok(Arc::new(self.clone()))
     }
 }

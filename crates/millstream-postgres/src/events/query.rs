@@ -2,9 +2,10 @@
 
 use std::sync::Arc;
 
-use millstream_core::{Direction, Event, EventQuery, Pattern, Result, StreamName, limits::PAGE_ROWS_MAX};
+use millstream_core::{Direction, Error, Event, EventQuery, Pattern, Result, StreamName, limits::PAGE_ROWS_MAX};
 use tokio_postgres::Row;
 
+use super::{partitions, subscribe::Head};
 use crate::{
     fault::{Fault, again},
     rows::{self, Time},
@@ -21,8 +22,16 @@ pub(crate) async fn query(shared: &Shared, query: &EventQuery) -> Result<Vec<Eve
 async fn page(shared: &Shared, query: &EventQuery) -> Result<Vec<Row>, Fault> {
     let conn = shared.conn().await?;
     let on = On::Conn(&conn);
-    shared.run(on, Sql::EventsFlush, &[&shared.notify]).await?;
-    read(shared, on, query).await
+    flush(shared, on).await?;
+    let rows = read(shared, on, query).await?;
+    if let Some(after) = query.after {
+        // Behind the rows: what retention removed meanwhile was not read.
+        let first = Head::read(shared, on).await?.first;
+        if after + 1 < first {
+            return Err(Error::Truncated { requested: after, first }.into());
+        }
+    }
+    Ok(rows)
 }
 
 /// Reads a page of what is numbered.
@@ -48,9 +57,21 @@ pub(crate) async fn read(shared: &Shared, on: On<'_>, query: &EventQuery) -> Res
 
 /// The position of the last event that was committed when it was asked for.
 pub(crate) async fn head(shared: &Shared) -> Result<u64> {
-    let rows = shared.call("read the log's head", Sql::EventsFlush, &[&shared.notify]).await?;
-    let head: i64 = rows.first().map_or(0, |row| row.get("head"));
+    let flushed = async || flush(shared, On::Conn(&shared.conn().await?)).await;
+    let head = again!("read the log's head", flushed())?;
     rows::count(head, rows::at("event_head", &1)("pos"))
+}
+
+/// Numbers everything that is committed; answers the last position.
+pub(crate) async fn flush(shared: &Shared, on: On<'_>) -> Result<i64, Fault> {
+    let rows = match shared.run(on, Sql::EventsFlush, &[&shared.notify]).await {
+        Err(fault) if fault.is_no_partition() => {
+            partitions::make(shared, on).await?;
+            shared.run(on, Sql::EventsFlush, &[&shared.notify]).await?
+        }
+        rows => rows?,
+    };
+    Ok(rows.first().ok_or(Fault::Raced)?.get("head"))
 }
 
 pub(crate) fn event(row: &Row) -> Result<Event> {

@@ -4,10 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use millstream_core::{Clock, SystemClock};
 
+use super::partitions;
 use crate::{
     fault::Fault,
     shared::Shared,
-    sql::{On, Sql},
+    sql::{On, Param, Sql},
 };
 
 /// Events of one pass.
@@ -78,14 +79,29 @@ async fn pass(shared: &Shared, floor: &mut Floor, clock: &SystemClock) -> Result
     }
 }
 
-/// One pass; tells subscribers of this process.
+/// One pass; tells subscribers of this process. Makes partitions where the log is about to need them.
 async fn sequence(shared: &Shared, floor: i64) -> Result<(i64, Option<i64>), Fault> {
     let conn = shared.conn().await?;
-    let rows = shared.run(On::Conn(&conn), Sql::EventsSequence, &[&BATCH, &floor, &shared.notify]).await?;
+    sequence_on(shared, On::Conn(&conn), floor).await
+}
+
+async fn sequence_on(shared: &Shared, on: On<'_>, floor: i64) -> Result<(i64, Option<i64>), Fault> {
+    let params: &[&(dyn Param + Sync)] = &[&BATCH, &floor, &shared.notify];
+    let rows = match shared.run(on, Sql::EventsSequence, params).await {
+        Err(fault) if fault.is_no_partition() => {
+            partitions::make(shared, on).await?;
+            shared.run(on, Sql::EventsSequence, params).await?
+        }
+        rows => rows?,
+    };
     let row = rows.first().ok_or(Fault::Raced)?;
     let moved: i64 = row.get("moved");
     if moved > 0 {
-        shared.signals.log_grew();
+        let head: Option<i64> = row.get("head");
+        shared.signals.log_grew(head.and_then(|head| u64::try_from(head).ok()));
+    }
+    if row.get("low") {
+        partitions::ahead(shared, on).await;
     }
     Ok((moved, row.get("last_id")))
 }
@@ -93,4 +109,9 @@ async fn sequence(shared: &Shared, floor: i64) -> Result<(i64, Option<i64>), Fau
 /// One pass for whoever looks by itself: it finds what a process that is gone left behind.
 pub(crate) async fn look(shared: &Shared) -> Result<(), Fault> {
     sequence(shared, 0).await.map(drop)
+}
+
+/// The same, on a connection that the caller has already.
+pub(crate) async fn look_on(shared: &Shared, on: On<'_>) -> Result<(), Fault> {
+    sequence_on(shared, on, 0).await.map(drop)
 }

@@ -41,7 +41,12 @@ pub(crate) async fn subscribe(
 async fn start(shared: &Shared, from: StartFrom) -> Result<(u64, String), Fault> {
     let conn = shared.conn().await?;
     let on = On::Conn(&conn);
-    shared.run(on, Sql::EventsFlush, &[&shared.notify]).await?;
+    query::flush(shared, on).await?;
+    position(shared, on, from).await
+}
+
+/// The position after which to begin, and which log that is in. What is committed should be numbered before.
+pub(crate) async fn position(shared: &Shared, on: On<'_>, from: StartFrom) -> Result<(u64, String), Fault> {
     let head = Head::read(shared, on).await?;
     let cursor = match from {
         StartFrom::Start => head.first - 1,
@@ -60,14 +65,14 @@ async fn start(shared: &Shared, from: StartFrom) -> Result<(u64, String), Fault>
 }
 
 /// Where the log begins and ends.
-struct Head {
+pub(super) struct Head {
     pos: u64,
-    first: u64,
+    pub(super) first: u64,
     log: String,
 }
 
 impl Head {
-    async fn read(shared: &Shared, on: On<'_>) -> Result<Self, Fault> {
+    pub(super) async fn read(shared: &Shared, on: On<'_>) -> Result<Self, Fault> {
         let rows = shared.run(on, Sql::EventsHead, &[]).await?;
         let place = rows::at("event_head", &1);
         let row = rows.first().ok_or_else(|| place("one").corrupt("there is no row"))?;

@@ -1,10 +1,11 @@
-//! Removing what nobody keeps any more: finished jobs, expired state, old idempotency keys.
+//! Removing what nobody keeps any more: finished jobs, expired state, old idempotency keys, old events.
 
 use millstream_core::Result;
 use tokio_postgres::Row;
 
 use super::counts;
 use crate::{
+    events,
     fault::{Fault, again},
     shared::Shared,
     sql::{On, Sql},
@@ -30,7 +31,7 @@ pub(crate) async fn sweep(shared: &Shared) -> Result<u64> {
     }
     shared.call("prune the feed", Sql::FeedPrune, &[&FEED_KEPT_SECS]).await?;
     counts::fold(shared).await?;
-    Ok(swept)
+    Ok(swept + events::retention::sweep(shared).await?)
 }
 
 async fn sweep_batch(shared: &Shared) -> Result<u64, Fault> {

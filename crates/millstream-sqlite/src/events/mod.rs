@@ -4,9 +4,14 @@ pub(crate) mod append;
 mod query;
 mod subscribe;
 
+use std::sync::Arc;
+
+pub(crate) use query::{Range, extent, rows};
+pub(crate) use subscribe::{check, start_within};
+
 use async_trait::async_trait;
 use millstream_core::{
-    Append, Appended, BoxStream, Error, Event, EventQuery, EventStore, Pattern, Result, StartFrom,
+    Append, Appended, BoxStream, Error, Event, EventQuery, EventStore, GroupStore, Pattern, Result, StartFrom,
     limits::APPEND_BATCH_MAX,
 };
 
@@ -46,6 +51,10 @@ impl EventStore for SqliteStore {
 
     async fn subscribe(&self, pattern: &Pattern, from: StartFrom) -> Result<BoxStream<Result<Event>>> {
         subscribe::subscribe(self, pattern.clone(), from).await
+    }
+
+    fn groups(&self) -> Result<Arc<dyn GroupStore>> {
+        Ok(Arc::new(self.clone()))
     }
 
     async fn head(&self) -> Result<u64> {

@@ -105,9 +105,14 @@ fn merge(conn: &Connection, range: &Range<'_>, streams: &[StreamName]) -> Result
 
 /// Reads along the log, or along one stream.
 pub(crate) fn read(conn: &Connection, range: &Range<'_>) -> Result<Vec<Event>, Fault> {
+    rows(conn, range)?.into_iter().map(|row| row.event().map_err(Fault::from)).collect()
+}
+
+/// As [`read`], before the rows are made into events: who needs only some of them looks at their streams first.
+pub(crate) fn rows(conn: &Connection, range: &Range<'_>) -> Result<Vec<EventRow>, Fault> {
     let (after, up_to) = (rows::integer(range.after), rows::integer(range.up_to));
     let kinds = range.kinds.as_deref();
-    let rows = match (range.pattern, range.direction) {
+    Ok(match (range.pattern, range.direction) {
         (Pattern::Exact(stream), direction) => {
             let sql = match direction {
                 Direction::Forward => sql::EVENTS_READ_STREAM,
@@ -124,12 +129,11 @@ pub(crate) fn read(conn: &Connection, range: &Range<'_>) -> Result<Vec<Event>, F
             let above = Above::prefix(prefix);
             conn.all(sql, params![after, up_to, kinds, range.limit, prefix, above], EventRow::read)?
         }
-    };
-    rows.into_iter().map(|row| row.event().map_err(Fault::from)).collect()
+    })
 }
 
 /// The columns of an event, as they are stored.
-struct EventRow {
+pub(crate) struct EventRow {
     id: i64,
     stream: String,
     version: i64,
@@ -160,7 +164,16 @@ impl EventRow {
         })
     }
 
-    fn event(self) -> Result<Event> {
+    pub(crate) fn stream(&self) -> &str {
+        &self.stream
+    }
+
+    pub(crate) fn position(&self) -> u64 {
+        // Positions begin at 1; one that cannot be is told as such by `event`.
+        u64::try_from(self.id).unwrap_or(0)
+    }
+
+    pub(crate) fn event(self) -> Result<Event> {
         let place = rows::at("queue_events", &self.id);
         Ok(Event {
             id: rows::count(self.id, place("id"))?,

@@ -48,7 +48,16 @@ pub(crate) async fn subscribe(
 
 /// The position after which to read.
 fn start(conn: &Connection, from: StartFrom) -> Result<u64, Fault> {
-    let extent = query::extent(conn)?;
+    start_at(conn, query::extent(conn)?, from)
+}
+
+/// As [`start`] where the log's last position is known better than its row.
+pub(crate) fn start_within(conn: &Connection, head: u64, from: StartFrom) -> Result<u64, Fault> {
+    let first = query::extent(conn)?.first;
+    start_at(conn, Extent { first, head }, from)
+}
+
+fn start_at(conn: &Connection, extent: Extent, from: StartFrom) -> Result<u64, Fault> {
     Ok(match from {
         StartFrom::Start => extent.first - 1,
         StartFrom::Now => extent.head,
@@ -61,7 +70,7 @@ fn start(conn: &Connection, from: StartFrom) -> Result<u64, Fault> {
 }
 
 /// Refuses a position whose next event is gone, or was never there.
-fn check(position: u64, Extent { first, head }: Extent) -> Result<()> {
+pub(crate) fn check(position: u64, Extent { first, head }: Extent) -> Result<()> {
     if position > head {
         return Err(Error::LogWentBack { requested: position, head });
     }

@@ -11,7 +11,7 @@ mod promote;
 mod release;
 mod rescue;
 mod schedules;
-mod settle;
+pub(crate) mod settle;
 pub(crate) mod sweep;
 mod watch;
 

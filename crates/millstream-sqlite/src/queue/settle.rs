@@ -81,7 +81,7 @@ fn settle_one(tx: &mut Tx<'_>, settlement: &Settlement, written: Result<Written>
     }
 }
 
-fn write_effects(tx: &mut Tx<'_>, effects: &Effects) -> Result<(), Fault> {
+pub(crate) fn write_effects(tx: &mut Tx<'_>, effects: &Effects) -> Result<(), Fault> {
     effects.check()?;
     for (index, append) in effects.append.iter().enumerate() {
         append

@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -11,7 +12,9 @@ use futures_core::Stream;
 use serde_json::Value;
 
 use super::{Broken, Fault};
-use crate::{Append, Appended, BoxStream, Error, Event, EventQuery, EventStore, Pattern, Result, StartFrom};
+use crate::{
+    Append, Appended, BoxStream, Error, Event, EventQuery, EventStore, GroupStore, Pattern, Result, StartFrom,
+};
 
 /// One item into any number of others.
 struct Mapped<T, F> {
@@ -188,6 +191,14 @@ impl EventStore for Broken {
         let wanted = if self.has(Fault::LikePattern) { Pattern::All } else { pattern.clone() };
         let stream = self.inner.events.subscribe(&wanted, from).await?;
         Ok(self.spoiled_stream(stream, pattern, head))
+    }
+
+    fn groups(&self) -> Result<Arc<dyn GroupStore>> {
+        self.inner.events.groups()?;
+        match self.me.upgrade() {
+            Some(me) => Ok(me),
+            None => Err(Error::Closed { what: "broken store" }),
+        }
     }
 
     async fn head(&self) -> Result<u64> {

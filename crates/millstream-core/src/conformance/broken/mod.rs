@@ -2,6 +2,7 @@
 //! the suite can tell.
 
 mod events;
+mod groups;
 mod jobs;
 mod queue;
 mod state;
@@ -9,7 +10,7 @@ mod state;
 use std::{
     collections::{HashMap, HashSet},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
 };
@@ -217,6 +218,41 @@ faults! {
     ForgetsStart,
     /// A position beyond the log is as good as its end.
     SilentRestore,
+    // Groups.
+    /// Every consumer has a checkpoint of its own, which ends with it: the original design.
+    GroupOfOne,
+    /// A claim takes partitions from living owners.
+    StealsPartitions,
+    /// Every claim is in the same epoch.
+    OneEpoch,
+    /// Whoever owned a partition last may move its cursor and write effects.
+    UnfencedCommit,
+    /// Effects are written, and the cursor stays.
+    StillCursor,
+    /// Every member is told to take everything.
+    GreedyShare,
+    /// A member that is gone keeps what it had.
+    ImmortalMembers,
+    /// A read says that it looked up to the log's end, wherever it stopped.
+    UpToHead,
+    /// A group is given events of every stream and type.
+    GroupIgnoresPattern,
+    /// A group that is written again begins anew.
+    GroupStartsAnew,
+    /// Leaving removes the group's cursors.
+    UnsubscribeForgets,
+    /// A group is deleted whoever is at work.
+    DeletesUnderMembers,
+    /// Attempts on an event are not counted.
+    ForgetsFailures,
+    /// A parked event is passed over, and gone.
+    LostParked,
+    /// Later events of a parked stream are handed out.
+    ForgetsParkedStreams,
+    /// A reset is acknowledged, and dropped.
+    IgnoredReset,
+    /// A group is never behind.
+    LyingLag,
     // State.
     /// A value stays as it was first written.
     StaleState,
@@ -251,6 +287,9 @@ struct Memory {
     ids: HashSet<(QueueName, JobId)>,
     jobs: HashMap<(QueueName, JobId), Job>,
     values: HashMap<String, Value>,
+    groups: groups::GroupMemory,
+    /// How many handles there are.
+    handles: usize,
     closed: bool,
 }
 
@@ -272,6 +311,10 @@ impl Breakage {
 /// One handle of the broken store.
 struct Broken {
     inner: Handle,
+    /// Itself, to be handed out behind another seam.
+    me: Weak<Broken>,
+    /// Which handle of its world it is.
+    number: usize,
     breakage: Arc<Breakage>,
     /// Pauses that only this handle knows.
     paused_here: Mutex<HashSet<QueueName>>,
@@ -279,7 +322,13 @@ struct Broken {
 
 /// A handle that breaks one promise.
 pub(super) fn wrap(inner: Handle, breakage: Arc<Breakage>) -> Handle {
-    let broken = Arc::new(Broken { inner, breakage, paused_here: Mutex::default() });
+    let number = {
+        let mut memory = breakage.memory();
+        memory.handles += 1;
+        memory.handles
+    };
+    let broken =
+        Arc::new_cyclic(|me| Broken { inner, me: me.clone(), number, breakage, paused_here: Mutex::default() });
     Handle { queue: broken.clone(), jobs: broken.clone(), events: broken.clone(), state: broken }
 }
 
@@ -317,6 +366,11 @@ impl Broken {
         }
         for info in self.inner.queue.schedules(None).await? {
             self.inner.queue.unschedule(&info.schedule.queue, &info.schedule.key).await?;
+        }
+        if let Ok(groups) = self.inner.events.groups() {
+            for group in groups.list_groups().await? {
+                groups.delete_group(&group.name).await?;
+            }
         }
         for key in self.inner.state.list("", 100).await? {
             self.inner.state.apply(&[crate::StateOp::Delete { key }]).await?;

@@ -21,6 +21,7 @@ nouns! {
     cancel remove promote delayed
     pause counts pages schedules watch wait
     effects append query pattern subscribe state
+    groups consumers
     capabilities close restart
     worker
 }
