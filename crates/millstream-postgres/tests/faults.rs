@@ -240,8 +240,11 @@ async fn a_schema_is_brought_up_once_and_a_newer_one_is_refused() {
         }
         assert_eq!(schema::pending(&options).await.unwrap(), "");
         database.run("insert into millstream.migration (version, name) values (999, 'of tomorrow')").unwrap();
-        let refused = PostgresStore::connect(options, StoreOptions::default()).await;
+        let refused = PostgresStore::connect(options.clone(), StoreOptions::default()).await;
         assert!(matches!(refused, Err(millstream_core::Error::Schema { .. })), "{refused:?}");
+        schema::remove(&options).await.unwrap();
+        assert_eq!(schema::status(&options).await.unwrap().found, None);
+        schema::remove(&options).await.unwrap();
     }
 }
 
