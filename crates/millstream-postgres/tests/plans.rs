@@ -208,6 +208,11 @@ async fn cost(client: &Client, floor: i64) -> Cost {
         ("$7::bigint", "7::bigint".to_owned()),
     ];
     let text = literal.iter().fold(text, |text, (param, value)| text.replace(param, value));
+    touched(client, &text).await
+}
+
+/// Pages that a statement without parameters touches.
+async fn touched(client: &Client, text: &str) -> i64 {
     let json: serde_json::Value =
         client.query_one(&format!("explain (analyze, buffers, format json) {text}"), &[]).await.unwrap().get(0);
     let top = &json[0]["Plan"];
@@ -289,6 +294,23 @@ async fn a_claim_costs_the_same_under_a_held_horizon() {
         let told = format!("on {version}: the first claim costs {first:?}, the hundredth {last:?}");
         assert!(first.rows >= 200 && last.rows <= first.rows * 2, "{told}");
         assert!(last.pages <= first.pages * 2, "{told}");
+        store.close().await.unwrap();
+    }
+}
+
+/// Pages of a queue's counts: those of its name and of the tallies since the last fold.
+const COUNTS_PAGES_MAX: i64 = 10;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn counts_touch_no_jobs() {
+    for (version, database) in world::databases() {
+        let (store, client, _driver) = opened(&database.url()).await;
+        client.batch_execute(FILL).await.unwrap();
+        let tally = "insert into plans.queue_tally (queue, waiting, completed) values (1, 80000, 100000)";
+        client.batch_execute(tally).await.unwrap();
+        let text = statements().into_iter().find(|(name, _)| name == "queue/list").unwrap().1;
+        let pages = touched(&client, &text.replace("$1::text", "'q'")).await;
+        assert!((1..=COUNTS_PAGES_MAX).contains(&pages), "on {version} counts touched {pages} pages");
         store.close().await.unwrap();
     }
 }

@@ -49,7 +49,7 @@ pub(crate) struct Engine {
 pub(crate) const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Polls between two looks for ready jobs, where wake-ups arrive: only what was enqueued without one waits so long.
-const QUIET: u32 = 3;
+const QUIET: u32 = 4;
 
 /// An answer that a worker that stops does not wait for for ever.
 pub(crate) async fn in_time(answer: impl Future<Output = Result<()>>) -> Result<()> {

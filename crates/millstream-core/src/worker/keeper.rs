@@ -13,7 +13,7 @@ const RESCUES_PER_LEASE: u32 = 2;
 /// How often finished jobs past their removal, and expired state and keys, are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// Polls between two looks for what is due, where wake-ups tell of an earlier time than the known one.
-const QUIET: u32 = 8;
+const QUIET: u32 = 10;
 /// Signals closer together than this cost one look.
 const LOOK_APART: Duration = Duration::from_millis(2);
 
