@@ -211,8 +211,8 @@ async fn cost(client: &Client, floor: i64) -> Cost {
     touched(client, &text).await
 }
 
-/// Pages that a statement without parameters touches.
-async fn touched(client: &Client, text: &str) -> i64 {
+/// What a statement without parameters touches.
+async fn touched(client: &Client, text: &str) -> Cost {
     let json: serde_json::Value =
         client.query_one(&format!("explain (analyze, buffers, format json) {text}"), &[]).await.unwrap().get(0);
     let top = &json[0]["Plan"];
@@ -309,7 +309,7 @@ async fn counts_touch_no_jobs() {
         let tally = "insert into plans.queue_tally (queue, waiting, completed) values (1, 80000, 100000)";
         client.batch_execute(tally).await.unwrap();
         let text = statements().into_iter().find(|(name, _)| name == "queue/list").unwrap().1;
-        let pages = touched(&client, &text.replace("$1::text", "'q'")).await;
+        let pages = touched(&client, &text.replace("$1::text", "'q'")).await.pages;
         assert!((1..=COUNTS_PAGES_MAX).contains(&pages), "on {version} counts touched {pages} pages");
         store.close().await.unwrap();
     }
