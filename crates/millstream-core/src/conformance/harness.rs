@@ -25,8 +25,17 @@ pub trait Harness: Send + Sync + 'static {
     fn ready_order(&self) -> bool {
         true
     }
-    /// Whether the broken twins run on it. Another configuration of a store whose twins run already needs none.
+    /// Whether the broken twins run on it. Another configuration of a store that has them already needs none.
     fn twinned(&self) -> bool {
+        true
+    }
+    /// Whether the muted runs are for it: as a rule, where the twins are.
+    fn muted(&self) -> bool {
+        self.twinned()
+    }
+    /// Whether its connections hold. Where they are cut, hints get lost, and a call that takes several commits is begun
+    /// again in its middle: the cases of wake-ups, and of what such a call answers, are skipped.
+    fn calm(&self) -> bool {
         true
     }
     /// A fresh, empty store that no other trial sees. A store without a clock of its own uses that of `options`.

@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     fault::Fault,
+    group,
     options::SchemaName,
     queue::{enqueue, watch},
     shared::lock,
@@ -82,13 +83,11 @@ impl PgBossStore {
         })
         .await?;
         let texts = BossTexts::new(ours, theirs.clone(), found.unwrap_or(schema::CREATED));
-        let (enqueues, to_enqueue) = mpsc::channel(enqueue::BACKLOG);
+        let (enqueues, to_enqueue) = mpsc::channel(group::BACKLOG);
         let boss = Arc::new(Boss::new(native.shared().clone(), theirs, texts, &options, enqueues));
         let mut tasks = JoinSet::new();
-        let to_enqueue = Arc::new(tokio::sync::Mutex::new(to_enqueue));
-        for _ in 0..2 {
-            tasks.spawn(enqueue::pump(boss.clone(), to_enqueue.clone()));
-        }
+        let enqueuing = boss.clone();
+        tasks.spawn(group::run(to_enqueue, move |calls| enqueue::commit_calls(enqueuing.clone(), calls)));
         if options.supervise {
             tasks.spawn(maintain::run(boss.clone()));
         }

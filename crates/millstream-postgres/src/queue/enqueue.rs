@@ -11,7 +11,7 @@ use millstream_core::{
     check_enqueue_batch,
 };
 use serde_json::json;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::Row;
 
 use crate::{
@@ -24,10 +24,6 @@ use crate::{
 
 /// A call of more jobs than this has a commit of its own: joining others would only make them wait for it.
 const JOINED_MAX: usize = 200;
-/// Calls of one commit.
-const CALLS_MAX: usize = 256;
-/// Calls that may wait for their commit.
-pub(crate) const BACKLOG: usize = 4 * CALLS_MAX;
 
 /// A job that is complete and within bounds.
 #[derive(Debug)]
@@ -147,19 +143,8 @@ pub(crate) async fn join<I: Intake>(
     }
 }
 
-/// Commits the calls of others, until the store closes. Two of these run, so that one call's commit need not wait for
-/// the way back of another's.
-pub(crate) async fn pump<I: Intake>(intake: Arc<I>, calls: Arc<Mutex<mpsc::Receiver<EnqueueCall<I::Entry>>>>) {
-    loop {
-        let mut batch = Vec::new();
-        if calls.lock().await.recv_many(&mut batch, CALLS_MAX).await == 0 {
-            return;
-        }
-        commit(&*intake, batch).await;
-    }
-}
-
-async fn commit<I: Intake>(intake: &I, batch: Vec<EnqueueCall<I::Entry>>) {
+/// Commits a group of calls.
+pub(crate) async fn commit_calls<I: Intake>(intake: Arc<I>, batch: Vec<EnqueueCall<I::Entry>>) {
     let mut sizes = Vec::with_capacity(batch.len());
     let (mut entries, mut answers) = (Vec::new(), Vec::with_capacity(batch.len()));
     for call in batch {
