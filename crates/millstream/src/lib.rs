@@ -53,4 +53,7 @@ mod pages {
     #[cfg(feature = "postgres")]
     #[doc = include_str!("../../../docs/postgres.md")]
     mod postgres {}
+    #[cfg(feature = "postgres")]
+    #[doc = include_str!("../../../docs/pgboss.md")]
+    mod pgboss {}
 }
