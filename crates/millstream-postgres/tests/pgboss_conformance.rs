@@ -32,6 +32,8 @@ struct Postgres {
     url: String,
     pool_size: usize,
     prepare: Option<bool>,
+    /// Whether it is a server that another harness has already.
+    again: bool,
 }
 
 impl Postgres {
@@ -50,6 +52,10 @@ impl Harness for Postgres {
 
     fn twinned(&self) -> bool {
         false
+    }
+
+    fn muted(&self) -> bool {
+        !self.again
     }
 
     fn ready_order(&self) -> bool {
@@ -155,10 +161,11 @@ fn main() -> ExitCode {
     let mut harnesses: Vec<Arc<dyn Harness>> = Vec::new();
     for (version, database) in &databases {
         let url = database.url();
-        let with = |name: String, pool_size, prepare| Postgres { name, url: url.clone(), pool_size, prepare };
-        harnesses.push(Arc::new(with(format!("pgboss-{version}"), 6, None)));
-        harnesses.push(Arc::new(with(format!("pgboss-{version}-pool-of-one"), 1, None)));
-        harnesses.push(Arc::new(with(format!("pgboss-{version}-unprepared"), 4, Some(false))));
+        let with =
+            |name: String, pool_size, prepare, again| Postgres { name, url: url.clone(), pool_size, prepare, again };
+        harnesses.push(Arc::new(with(format!("pgboss-{version}"), 6, None, false)));
+        harnesses.push(Arc::new(with(format!("pgboss-{version}-pool-of-one"), 1, None, true)));
+        harnesses.push(Arc::new(with(format!("pgboss-{version}-unprepared"), 4, Some(false), true)));
     }
     millstream_core::conformance::run(harnesses)
 }

@@ -17,7 +17,8 @@ const SESSION: &str = "set enable_seqscan = off; set enable_nestloop = off; set 
                        set plan_cache_mode = force_generic_plan";
 /// Jobs that the statistics do not know.
 const BACKLOG: i64 = 60_000;
-/// Jobs of one fetch.
+/// Jobs of one fetch. Each costs its heap page twice and the entries of the indexes that a new state is written to, about
+/// a dozen and a half pages; a cliff costs the whole backlog.
 const BATCH: i64 = 100;
 
 /// A statement of the folder as the store fills it in, with what a claim picks.
@@ -141,7 +142,7 @@ async fn a_queue_unknown_to_the_statistics_costs_no_more() {
         let params = format!("array['q'], array[{BATCH}], 30000000, '{{}}'");
         pages(&client, &claim, &params).await;
         let taken = pages(&client, &claim, &params).await;
-        assert!(taken <= 40 * BATCH, "a fetch of {BATCH} touches {taken} pages on {version}");
+        assert!(taken <= 25 * BATCH, "a fetch of {BATCH} touches {taken} pages on {version}");
         // A prepared statement takes no sub-select: its values are written out.
         let held = "select array_agg(x.id::text)::text, array_agg(x.retry_count)::text, array_agg(x.started_on)::text from \
                     (select id, retry_count, started_on from pgboss.job where state = 'active' order by id limit 100) x";
@@ -151,11 +152,10 @@ async fn a_queue_unknown_to_the_statistics_costs_no_more() {
         let params = format!("{}, {}, {}, {}, {}, 30000000", of("q"), array(0), array(1), array(2), of("1"));
         let complete = statement("complete");
         let ended = pages(&client, &complete, &params).await;
-        assert!(ended <= 40 * BATCH, "completing {BATCH} touches {ended} pages on {version}");
+        assert!(ended <= 30 * BATCH, "completing {BATCH} touches {ended} pages on {version}");
         let done: i64 =
             client.query_one("select count(*) from pgboss.job where state = 'completed'", &[]).await.unwrap().get(0);
         assert_eq!(done, BATCH, "completed jobs on {version}");
-        println!("pages on {version}: {taken} for a fetch of {BATCH}, {ended} for completing it");
         store.close().await.unwrap();
     }
 }

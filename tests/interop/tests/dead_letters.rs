@@ -67,3 +67,20 @@ async fn what_node_fails_millstream_finds() {
         world.close().await;
     }
 }
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn millstream_redrives_to_node() {
+    for mut world in World::all().await {
+        let dead = world.queue("dead", json!({})).await;
+        let queue = world.queue("mail", json!({ "deadLetter": "dead", "retryLimit": 0, "policy": "stately" })).await;
+        let id = world.node_sends(&queue, json!({ "n": 3 }), json!({ "singletonKey": "k" })).await;
+        let claimed = world.claim(&queue).await;
+        assert_eq!(world.settle(&claimed, Outcome::Fail(json!("no"))).await, JobState::Failed);
+        assert_eq!(world.redrive(&dead).await, 1);
+        world.node.call("work", json!(["mail"])).await;
+        let again = world.node.job().await;
+        assert_eq!(again["data"], json!({ "n": 3 }));
+        assert_ne!(again["id"], json!(id.as_str()));
+        world.node.settle(&again, json!({ "return": null })).await;
+        world.close().await;
+    }
+}

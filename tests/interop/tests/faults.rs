@@ -8,6 +8,7 @@ use std::{
 };
 
 use millstream_core::{JobState, JobStore as _, Outcome, QueueName, StoreOptions, Verdict, Want};
+use millstream_interop::{Node, Release};
 use millstream_postgres::pgboss::{PgBossOptions, PgBossStore};
 use serde_json::{Value, json};
 use world::World;
@@ -60,6 +61,63 @@ async fn node_rescues_what_millstream_stopped_beating_for() {
         let theirs = world.theirs(&queue, &id).await;
         assert_eq!(theirs["output"]["value"]["message"], "job heartbeat timeout", "{theirs}");
         assert_eq!(world.ours(&queue, &id).await.state, JobState::Failed);
+        world.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn millstream_rescues_what_node_let_expire() {
+    for mut world in World::all().await {
+        let queue = world.queue("mail", json!({ "retryLimit": 1, "expireInSeconds": 60 })).await;
+        let id = world.node_sends(&queue, json!({}), json!({})).await;
+        world.node.call("fetch", json!(["mail"])).await;
+        // What Node's workers hold is pg-boss's business as long as it is within its time.
+        world.rescue().await;
+        assert_eq!(world.ours(&queue, &id).await.state, JobState::Active);
+
+        world.later(61).await;
+        world.rescue().await;
+        let theirs = world.theirs(&queue, &id).await;
+        assert_eq!(theirs["state"], "retry", "{theirs}");
+        let late = json!(["mail", [{ "id": id.as_str(), "retryCount": 0 }]]);
+        assert_eq!(world.node.call("complete", late).await["affected"], 0);
+        let again = world.node.call("fetch", json!(["mail"])).await;
+        assert_eq!(again[0]["retryCount"], 1);
+        world.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn millstream_rescues_what_node_stopped_beating_for() {
+    for mut world in World::all().await {
+        let queue = world.queue("mail", json!({ "retryLimit": 0, "heartbeatSeconds": 10 })).await;
+        let id = world.node_sends(&queue, json!({}), json!({})).await;
+        world.node.call("fetch", json!(["mail"])).await;
+        world.later(5).await;
+        world.rescue().await;
+        assert_eq!(world.ours(&queue, &id).await.state, JobState::Active, "its heartbeat is fresh enough");
+        world.later(75).await;
+        world.rescue().await;
+        assert_eq!(world.theirs(&queue, &id).await["state"], "failed");
+        world.close().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn node_is_killed_and_millstream_goes_on() {
+    for mut world in World::all().await {
+        let queue = world.queue("mail", json!({ "retryLimit": 2, "retryDelay": 0, "expireInSeconds": 60 })).await;
+        let mut second = Node::start(Release::Current, world::quiet(&world.url())).await;
+        second.call("work", json!(["mail"])).await;
+        let id = world.node_sends(&queue, json!({ "n": 1 }), json!({})).await;
+        assert_eq!(second.job().await["id"], json!(id.as_str()));
+        second.kill().await;
+
+        world.later(61).await;
+        world.rescue().await;
+        let again = world.claim(&queue).await;
+        assert_eq!((again.claim.job.as_str(), again.attempt), (id.as_str(), 2));
+        assert_eq!(world.settle(&again, Outcome::Done(json!("ours"))).await, JobState::Completed);
         world.close().await;
     }
 }

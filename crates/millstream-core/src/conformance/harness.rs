@@ -34,6 +34,10 @@ pub trait Harness: Send + Sync + 'static {
     fn twinned(&self) -> bool {
         true
     }
+    /// Whether the muted runs are for it: as a rule, where the twins are.
+    fn muted(&self) -> bool {
+        self.twinned()
+    }
     /// Whether its connections hold. Where they are cut, hints get lost, and a call that takes several commits is begun
     /// again in its middle: the cases of wake-ups, and of what such a call answers, are skipped.
     fn calm(&self) -> bool {

@@ -9,7 +9,7 @@ use millstream_core::{
     Settlement, Store as _, StoreOptions, Stores, Verdict, Want,
 };
 use millstream_interop::{Node, Release};
-use millstream_postgres::pgboss::{PgBossOptions, PgBossStore};
+use millstream_postgres::pgboss::{PgBossOptions, PgBossStore, Redrive};
 use millstream_servers::{Database, Postgres, Version, postgres};
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -132,9 +132,15 @@ impl World {
         self.store.jobs(&JobsQuery::of(queue.clone())).await.unwrap().items.pop()
     }
 
-    /// Millstream looks after jobs whose holder is gone.
+    /// Millstream's pass over every queue, and over its own leases.
     pub(crate) async fn rescue(&self) {
         self.store.rescue().await.unwrap();
+        self.store.supervise(None).await.unwrap();
+    }
+
+    /// Millstream sends a dead letter queue's jobs back.
+    pub(crate) async fn redrive(&self, dead: &QueueName) -> u64 {
+        self.store.redrive(dead, &Redrive::default()).await.unwrap()
     }
 
     /// Moves the time of both sides, as pg-boss's own TestClock does: seconds from the real one.
