@@ -5,7 +5,8 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
-use millstream_bench::{Bed, Failure, Place, Plan, Scenario, Sizes, idle_worker, run, table};
+use millstream_bench::{Bed, Failure, Peers, Place, run, versus};
+use millstream_core::bench::{Measure, Plan, Scenario, Sizes, idle_worker, table};
 use millstream_servers::Version;
 
 /// Measures the engine, as ratios to the raw limits of this machine
@@ -47,6 +48,13 @@ struct Arguments {
     /// The folder of raw-drain.sh and raw-append.sh
     #[arg(long)]
     raw_dir: Option<PathBuf>,
+    /// Peers to run beside: `all`, or some of graphile-node, graphile-rust, pgboss, river, bullmq-node, bullmq-rust;
+    /// benches/peers/install.sh installs them, and those that are missing are skipped
+    #[arg(long, value_delimiter = ',')]
+    peers: Vec<String>,
+    /// When the peers' Redis writes to disk
+    #[arg(long, default_value = "everysec", value_parser = ["off", "everysec", "always"])]
+    appendfsync: String,
     /// Tiny sizes: that it works, not how fast
     #[arg(long)]
     quick: bool,
@@ -78,16 +86,23 @@ fn failed(failure: &Failure) -> ExitCode {
 
 async fn work(arguments: Arguments) -> Result<(), Failure> {
     if let Some(place) = place(&arguments)? {
-        return idle_worker(&place).await;
+        return idle_worker(place.open().await?).await;
     }
-    let bed = bed(&arguments)?;
-    let plan = plan(arguments)?;
-    let print = |measure: &millstream_bench::Measure| match serde_json::to_string(measure) {
+    let bed = bed(&arguments)?.program(std::env::current_exe()?);
+    let talk = |said: &str| eprintln!("{said}");
+    talk(&bed.machine().await?);
+    let peers = match arguments.peers.is_empty() {
+        true => None,
+        false => Some(Peers::find(&arguments.peers, &arguments.appendfsync, talk)?),
+    };
+    let plan = plan(&arguments);
+    let print = |measure: &Measure| match serde_json::to_string(measure) {
         Ok(line) => println!("{line}"),
         Err(error) => eprintln!("a measure cannot be printed: {error}"),
     };
-    let all = run(&plan, &bed, print, |said| eprintln!("{said}")).await?;
+    let all = run(&plan, &bed, arguments.raw_dir.as_deref(), peers.as_ref(), print, talk).await?;
     eprint!("\n{}", table(&all));
+    eprint!("{}", versus(&all, Peers::is_one));
     Ok(())
 }
 
@@ -113,7 +128,7 @@ fn bed(arguments: &Arguments) -> Result<Bed, Failure> {
     Bed::private(version, arguments.quick)
 }
 
-fn plan(arguments: Arguments) -> Result<Plan, Failure> {
+fn plan(arguments: &Arguments) -> Plan {
     let base = if arguments.quick { Sizes::quick() } else { Sizes::default() };
     let sizes = Sizes {
         backlog: arguments.backlog.unwrap_or(base.backlog),
@@ -122,14 +137,12 @@ fn plan(arguments: Arguments) -> Result<Plan, Failure> {
         lasting: arguments.seconds.map_or(base.lasting, Duration::from_secs),
         ..base
     };
-    let scenarios = if arguments.scenarios.is_empty() { Scenario::ALL.to_vec() } else { arguments.scenarios };
-    Ok(Plan {
+    let scenarios = if arguments.scenarios.is_empty() { Scenario::ALL.to_vec() } else { arguments.scenarios.clone() };
+    Plan {
         scenarios,
-        bytes: arguments.bytes,
+        bytes: arguments.bytes.clone(),
         runs: arguments.runs,
         sizes,
-        concurrency: arguments.concurrency,
-        raw_dir: arguments.raw_dir,
-        program: Some(std::env::current_exe()?),
-    })
+        concurrency: arguments.concurrency.clone(),
+    }
 }

@@ -1,6 +1,7 @@
 //! Every scenario does what it says it measures; how fast is not asked here.
 
-use millstream_bench::{Bed, Measure, Plan, Scenario, Sizes, run, table};
+use millstream_bench::{Bed, run};
+use millstream_core::bench::{Measure, Plan, Scenario, Sizes, table};
 use millstream_servers::Version;
 
 fn quick() -> Plan {
@@ -10,14 +11,13 @@ fn quick() -> Plan {
         runs: 1,
         sizes: Sizes::quick(),
         concurrency: Vec::new(),
-        raw_dir: None,
-        program: Some(env!("CARGO_BIN_EXE_millstream-bench").into()),
     }
 }
 
-async fn counts(bed: &Bed) -> Vec<(String, usize)> {
+async fn counts(bed: Bed) -> Vec<(String, usize)> {
+    let bed = bed.program(env!("CARGO_BIN_EXE_millstream-bench").into());
     let mut told = 0;
-    let all = run(&quick(), bed, |_: &Measure| told += 1, |_| {}).await.unwrap();
+    let all = run(&quick(), &bed, None, None, |_: &Measure| told += 1, |_| {}).await.unwrap();
     assert_eq!(told, all.len());
     assert_eq!(table(&all).lines().count(), all.len() + 1);
     all.into_iter().filter(|one| one.bench != "append/2").map(|one| (one.bench, one.count)).collect()
@@ -41,11 +41,11 @@ fn expected() -> Vec<(String, usize)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_scenario_runs_on_postgres() {
     let bed = Bed::private(Version::V15, true).unwrap();
-    assert_eq!(counts(&bed).await, expected());
+    assert_eq!(counts(bed).await, expected());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_scenario_runs_on_sqlite() {
     let bed = Bed::sqlite().unwrap();
-    assert_eq!(counts(&bed).await, expected());
+    assert_eq!(counts(bed).await, expected());
 }

@@ -1,8 +1,8 @@
 //! What is to be measured.
 
-use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
-use crate::Failure;
+use super::Failure;
 
 /// Which scenarios, how large, how often.
 #[derive(Clone, Debug)]
@@ -17,10 +17,6 @@ pub struct Plan {
     pub sizes: Sizes,
     /// Jobs that a queue runs at once; empty: the workers' default.
     pub concurrency: Vec<u32>,
-    /// The folder with `raw-drain.sh` and `raw-append.sh`.
-    pub raw_dir: Option<PathBuf>,
-    /// This program, for scenarios that look at a process of its own.
-    pub program: Option<PathBuf>,
 }
 
 /// How large the scenarios are.
