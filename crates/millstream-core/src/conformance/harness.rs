@@ -29,8 +29,7 @@ pub trait Harness: Send + Sync + 'static {
     fn ready_order(&self) -> bool {
         true
     }
-    /// Whether the broken twins and the muted runs run on it. Another configuration of a store that has them already
-    /// needs none.
+    /// Whether the broken twins run on it. Another configuration of a store that has them already needs none.
     fn twinned(&self) -> bool {
         true
     }
