@@ -9,8 +9,8 @@ use std::{
 };
 
 use millstream_core::{
-    Clock, ConsumerName, Effects, GroupConsumer, GroupName, GroupOptions, GroupSpec, Groups, Pattern, StartFrom,
-    SystemClock,
+    Clock, ConsumerName, Effects, GroupConsumer, GroupName, GroupOptions, GroupSpec, Groups, PARTITIONS_DEFAULT,
+    Pattern, StartFrom, SystemClock,
 };
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -68,10 +68,11 @@ async fn leave(consumers: Vec<GroupConsumer>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits until every partition is somebody's.
+/// Waits until every consumer has its share.
 async fn spread(consumers: &[GroupConsumer]) -> Result<(), Failure> {
     let all = async {
-        while consumers.iter().map(|one| usize::from(one.partitions())).sum::<usize>() < 64 {
+        let share = usize::from(PARTITIONS_DEFAULT) / CONSUMERS;
+        while consumers.iter().any(|one| usize::from(one.partitions()) != share) {
             tokio::time::sleep(LOOK).await;
         }
     };
