@@ -48,8 +48,8 @@ pub use event::{Appended, Direction, Event, EventQuery, StartFrom};
 pub use group::{
     CursorMove, EventOf, GroupConsumer, GroupContext, GroupEvent, GroupHandler, GroupInfo, GroupOptions, GroupSpec,
     Groups, Handled, Member, MemberInfo, MemberView, PARTITIONS_DEFAULT, PARTITIONS_MAX, Parked, ParkedNow,
-    PartitionClaim, PartitionInfo, PartitionRead, PartitionRef, Poison, ReadFrom, batch as group_batch, bucket,
-    each as group_each, partition_of,
+    PartitionClaim, PartitionInfo, PartitionRead, PartitionRef, Poison, ProjectionTable, ReadFrom,
+    batch as group_batch, bucket, each as group_each, partition_of,
 };
 pub use job::{Enqueued, Job, JobOptions, JobSettings, JobState, NewJob, Removal, RunAt};
 pub use name::{ConsumerName, GroupName, JobId, JobName, QueueName, StreamName};

@@ -105,6 +105,11 @@ impl World {
         Ok(self.mode.wrap(Handle::of(self.backend.reopen().await?)?))
     }
 
+    /// The first handle, whose next so many commits of groups fail for the moment.
+    pub(super) fn unwilling(&self, times: u32) -> Handle {
+        broken::wrap(self.first.clone(), Arc::new(Breakage::unwilling(times)))
+    }
+
     /// The clock of the options, which moves with the store's.
     pub(super) fn clock(&self) -> ManualClock {
         self.clock.clone()

@@ -50,6 +50,10 @@ impl Groups {
         &self.store
     }
 
+    pub(super) fn stores(&self) -> &Stores {
+        &self.stores
+    }
+
     /// Joins a group, which begins if it does not exist, and consumes. Call it inside a tokio runtime.
     ///
     /// # Errors
@@ -232,7 +236,7 @@ impl fmt::Debug for GroupConsumer {
 /// nobody works on must come free.
 async fn supervise(
     engine: Engine,
-    mut heart: Heart,
+    heart: Heart,
     store: Arc<dyn GroupStore>,
     member: Member,
     ended: watch::Sender<Option<Result<()>>>,
@@ -243,7 +247,7 @@ async fn supervise(
         tracing::error!(group = %member.group, consumer = %member.consumer, %error, "a consumer could not go on");
     }
     drop(beating);
-    heart.stop();
+    heart.stop().await;
     let left = store.leave(&member).await;
     ended.send_replace(Some(answer.and(left)));
 }

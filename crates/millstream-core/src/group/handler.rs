@@ -129,7 +129,7 @@ impl<T> Deref for EventOf<T> {
 
 impl<T: DeserializeOwned> EventOf<T> {
     /// The same data fails the same way next time: no attempt would help.
-    fn new(event: &Event) -> Result<Self, JobError> {
+    pub(super) fn new(event: &Event) -> Result<Self, JobError> {
         let body = T::deserialize(&event.data).map_err(|error| {
             JobError::fail(format!(
                 "data of event {} ({}) is not what the handler takes: {error}",

@@ -1,7 +1,7 @@
 //! The heartbeat of a consumer, on an OS thread with a runtime of its own: a handler that blocks every worker thread
 //! does not cost it its partitions.
 
-use std::{sync::Arc, thread::JoinHandle, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::watch;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -22,6 +22,9 @@ const BEATS_PER_LEASE: u32 = 3;
 /// After a beat that failed, the next is tried this much sooner.
 const HURRY: u32 = 4;
 
+/// How long a stop waits for a beat under way.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
 /// What the last beat brought.
 #[derive(Clone)]
 pub(super) enum Seen {
@@ -33,7 +36,8 @@ pub(super) enum Seen {
 
 pub(super) struct Heart {
     stop: CancellationToken,
-    thread: Option<JoinHandle<()>>,
+    /// Fires when the thread has made its last beat.
+    ended: CancellationToken,
 }
 
 pub(super) struct Beating {
@@ -48,22 +52,18 @@ pub(super) struct Beating {
 
 impl Heart {
     pub(super) fn start(beating: Beating) -> Result<Self> {
-        let stop = CancellationToken::new();
+        let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
         let failed = |error: std::io::Error| Error::unavailable("consumer", "start the heartbeat", error);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
-        let stopping = stop.clone();
-        let thread = std::thread::Builder::new()
+        let (stopping, last) = (stop.clone(), ended.clone().drop_guard());
+        std::thread::Builder::new()
             .name("millstream-group".to_owned())
             .spawn(move || {
-                runtime.block_on(async {
-                    tokio::select! {
-                        () = stopping.cancelled() => {}
-                        () = beating.run() => {}
-                    }
-                });
+                runtime.block_on(beating.run(stopping));
+                drop(last);
             })
             .map_err(failed)?;
-        Ok(Self { stop, thread: Some(thread) })
+        Ok(Self { stop, ended })
     }
 
     /// Stops beating when the answer is dropped.
@@ -71,31 +71,31 @@ impl Heart {
         self.stop.clone().drop_guard()
     }
 
-    /// Ends the thread.
-    pub(super) fn stop(&mut self) {
+    /// Ends the thread, and waits for a beat under way: one that came behind the member's leaving would register it
+    /// again, for a whole lease.
+    pub(super) async fn stop(&self) {
         self.stop.cancel();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("a consumer's heartbeat thread panicked");
+        if tokio::time::timeout(STOP_PATIENCE, self.ended.cancelled()).await.is_err() {
+            tracing::warn!("a consumer's last beat takes long: its share stays taken for a lease");
         }
     }
 }
 
 impl Drop for Heart {
     fn drop(&mut self) {
-        // Not joined: a drop may happen on a thread that the beat's store needs.
+        // Not waited for: a drop may happen on a thread that the beat's store needs.
         self.stop.cancel();
     }
 }
 
 impl Beating {
-    async fn run(self) {
+    async fn run(self, stop: CancellationToken) {
         let interval = self.lease / BEATS_PER_LEASE;
         let mut beaten = true;
         loop {
             let hurry = if beaten { 1 } else { HURRY };
             tokio::select! {
+                () = stop.cancelled() => return,
                 // Real time, so that members see each other whatever the clock of leases does.
                 () = tokio::time::sleep(self.poll.min(interval) / hurry) => {}
                 () = self.clock.sleep(interval / hurry) => {}

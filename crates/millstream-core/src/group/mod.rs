@@ -15,6 +15,7 @@ mod info;
 mod lane;
 mod options;
 mod partition;
+mod projection;
 mod spec;
 
 pub use consumer::{GroupConsumer, Groups};
@@ -25,4 +26,5 @@ pub use partition::{
     CursorMove, GroupEvent, Member, MemberView, ParkedNow, PartitionClaim, PartitionRead, PartitionRef, ReadFrom,
     bucket, partition_of,
 };
+pub use projection::ProjectionTable;
 pub use spec::{GroupSpec, PARTITIONS_DEFAULT, PARTITIONS_MAX, Poison};

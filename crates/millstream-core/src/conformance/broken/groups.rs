@@ -214,6 +214,9 @@ impl GroupStore for Broken {
     async fn commit(&self, group: &GroupName, step: &CursorMove, effects: &Effects) -> Result<bool> {
         let (inner, group) = (self.groups_inner()?, self.named(group)?);
         let step = self.step(&group, step);
+        if self.breakage.is_unwilling() {
+            return Err(Error::unavailable(self.inner.events.kind(), "commit a cursor", "a serialization failure"));
+        }
         if self.has(Fault::StillCursor) {
             self.write_apart(effects).await?;
             return Ok(true);

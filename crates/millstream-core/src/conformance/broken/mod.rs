@@ -11,7 +11,7 @@ use std::{
     collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU32, Ordering},
     },
 };
 
@@ -273,7 +273,10 @@ faults! {
 
 /// One fault, and what the broken store remembers to commit it: shared by every handle of one world.
 pub(super) struct Breakage {
-    fault: Fault,
+    /// `None`: only unwilling.
+    fault: Option<Fault>,
+    /// How many commits of groups it still cannot do.
+    unwilling: AtomicU32,
     /// Whether the faulty place was reached: a case that fails without it fails for another reason.
     reached: AtomicBool,
     memory: Mutex<Memory>,
@@ -295,7 +298,22 @@ struct Memory {
 
 impl Breakage {
     pub(super) fn new(fault: Fault) -> Self {
-        Self { fault, reached: AtomicBool::new(false), memory: Mutex::default() }
+        Self::of(Some(fault), 0)
+    }
+
+    /// Nothing is broken, but the next so many commits of groups cannot be done now.
+    pub(super) fn unwilling(times: u32) -> Self {
+        Self::of(None, times)
+    }
+
+    fn of(fault: Option<Fault>, unwilling: u32) -> Self {
+        let unwilling = AtomicU32::new(unwilling);
+        Self { fault, unwilling, reached: AtomicBool::new(false), memory: Mutex::default() }
+    }
+
+    fn is_unwilling(&self) -> bool {
+        let less = |left: u32| left.checked_sub(1);
+        self.unwilling.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
     }
 
     /// Whether the faulty place was reached.
@@ -335,7 +353,7 @@ pub(super) fn wrap(inner: Handle, breakage: Arc<Breakage>) -> Handle {
 impl Broken {
     /// Whether this is the promise to break.
     fn has(&self, fault: Fault) -> bool {
-        let has = self.breakage.fault == fault;
+        let has = self.breakage.fault == Some(fault);
         if has {
             self.breakage.reached.store(true, Ordering::Relaxed);
         }

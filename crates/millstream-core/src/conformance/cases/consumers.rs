@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::groups::{consumer, group, spec};
 use crate::{
     Append, Backoff, CancelReason, Effects, Error, EventOf, GroupConsumer, GroupContext, GroupInfo, GroupOptions,
-    GroupSpec, Groups, JobError, NewEvent, Poison, StartFrom, Stores,
+    GroupSpec, Groups, JobError, NewEvent, Poison, ProjectionTable, StartFrom, Stores,
     conformance::{
         case::{Checked, Failure, cases, ensure, ensure_eq, ensure_matches},
         world::{Handle, LEASE, World, pattern, secs, stream},
@@ -613,6 +613,79 @@ cases! {
         world.close().await?;
         let ended = world.within("the end of the last", last.ended()).await?;
         ensure_matches!(ended, Err(Error::Closed { .. }), "a consumer of a closed store");
+        Ok(())
+    }
+
+    /// What the store cannot do for the moment is tried again, and charged to no event: the handler did its part.
+    #[breaks_on(DroppedEffects)]
+    #[needs(Groups)]
+    async fn the_stores_own_trouble_is_not_charged(world: &World) -> Checked {
+        feed(world, 1, 3).await?;
+        let spec = GroupSpec { attempts: 1, ..inputs(1) };
+        let consumer = copying(&groups_of(world, &world.unwilling(3))?, &spec, "c").await?;
+        until_copied(world, 3).await?;
+        consumer.unsubscribe().await?;
+        ensure_eq!(copies(world).await?, fed(world).await?, "copies, by stream");
+        let seen = info(world).await?.partitions.remove(0);
+        ensure_eq!((seen.attempts, seen.halted, seen.error), (0, false, None), "what is counted");
+        Ok(())
+    }
+
+    /// A projection's rows are the fold of the log, whatever crashes; built again under another name, they are the same.
+    #[breaks_on(StillCursor, UpToHead)]
+    #[needs(Groups, OneRealm)]
+    async fn a_projection_is_the_fold_of_its_log(world: &World) -> Checked {
+        for n in 0..200_u64 {
+            let name = stream(&format!("in:{}", n % 7));
+            world.events.append(&[Append::one(name, NewEvent::new("paid", json!(n)))]).await?;
+        }
+        let groups = groups_of(world, world)?;
+        let run = async |name: &str, partitions: u16| -> Checked<GroupConsumer> {
+            let spec = GroupSpec { name: group(name), ..inputs(partitions) };
+            let key = |event: &EventOf<u64>| Some(event.stream.to_string());
+            let sum = |row: Option<(u64, u64)>, event: &EventOf<u64>| {
+                let (count, sum) = row.unwrap_or_default();
+                // A row that is long enough is removed, and begins anew.
+                Ok((count < 25).then_some((count + 1, sum + event.body)))
+            };
+            Ok(groups.project(spec, consumer("c"), key, sum).await?)
+        };
+        let crashing = run("totals", 4).await?;
+        let store = world.events.groups()?;
+        until(world, "a beginning", || async {
+            let info = store.group(&group("totals")).await?;
+            Ok(info.filter(|info| info.partitions.iter().any(|one| one.position > 20)))
+        })
+        .await?;
+        drop(crashing);
+        let again = run("totals", 4).await?;
+        let rebuilt = run("totals-2", 1).await?;
+        until(world, "both projections", || async {
+            world.advance(secs(1)).await?;
+            let lags = store.list_groups().await?.iter().map(|info| info.lag).sum::<u64>();
+            Ok((lags == 0).then_some(()))
+        })
+        .await?;
+        again.unsubscribe().await?;
+        rebuilt.unsubscribe().await?;
+        let mut wanted: BTreeMap<String, Option<(u64, u64)>> = BTreeMap::new();
+        for event in world.log("in:*").await? {
+            let row = wanted.entry(event.stream.to_string()).or_default();
+            let (count, sum) = row.unwrap_or_default();
+            *row = (count < 25).then_some((count + 1, sum + event.data.as_u64().unwrap_or(0)));
+        }
+        for name in ["totals", "totals-2"] {
+            let table = ProjectionTable::<(u64, u64)>::new(world.state.clone(), &group(name));
+            let mut found = BTreeMap::new();
+            for key in wanted.keys() {
+                found.insert(key.clone(), table.get(key).await?);
+            }
+            ensure_eq!(found, wanted, "rows of {name}");
+            let kept = wanted.values().filter(|row| row.is_some()).count();
+            ensure_eq!(table.keys("in:", 100).await?.len(), kept, "keys of {name}");
+            table.clear().await?;
+            ensure_eq!(table.keys("", 100).await?.len(), 0, "keys of {name} after it was cleared");
+        }
         Ok(())
     }
 
