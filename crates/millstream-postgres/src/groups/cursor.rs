@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use millstream_core::{CursorMove, Effects, Error, GroupName, ParkedNow, PartitionRef, Result, limits::ERROR_BYTES_MAX};
+use millstream_core::{
+    CursorMove, Effects, Error, GroupName, ParkedNow, PartitionRef, Result, limits::ERROR_BYTES_MAX,
+};
 
 use super::define;
 use crate::{
