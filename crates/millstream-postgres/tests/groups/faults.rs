@@ -85,8 +85,9 @@ async fn commit_first(store: &PostgresStore, claim: &PartitionClaim, go: impl As
 }
 
 /// To the parent, on a line of its own.
+#[expect(clippy::print_stdout, reason = "the parent reads it")]
 fn say(word: &str) {
-    writeln!(std::io::stdout(), "\n{word}").unwrap();
+    println!("\n{word}");
 }
 
 /// The process that is stopped between reading and committing; does nothing where it is not asked to.
