@@ -119,6 +119,11 @@ pub(crate) fn postgres_options(postgres: &PostgresBackend) -> millstream_postgre
         password: postgres.password.clone(),
         schema: postgres.schema.clone(),
         pool_size: postgres.pool_size.map_or(base.pool_size, |size| size as usize),
+        retention: millstream_postgres::Retention {
+            age: postgres.retention_days.map(|days| std::time::Duration::from_secs(days * 24 * 60 * 60)),
+            bytes: postgres.retention_mb.map(|size| size * 1024 * 1024),
+            ..base.retention
+        },
         ..base
     }
 }

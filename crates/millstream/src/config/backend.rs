@@ -222,7 +222,13 @@ impl Picker<'_> {
             password: self.text(from, "password"),
             schema: self.text(seam, "schema").or_else(|| self.text("queue", "schema")).unwrap_or(SCHEMA_DEFAULT.into()),
             pool_size: number("poolSize").and_then(|size| u32::try_from(size).ok()),
+            retention_days: self.retention("ageDays"),
+            retention_mb: self.retention("sizeMb"),
         }
+    }
+
+    fn retention(&self, key: &str) -> Option<u64> {
+        self.entry(&["eventStore", "postgres", "retention", key]).and_then(|entry| entry.value.as_u64())
     }
 
     fn text(&self, seam: &str, key: &str) -> Option<String> {

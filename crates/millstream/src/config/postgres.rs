@@ -19,6 +19,9 @@ pub struct PostgresBackend {
     pub(crate) password: Option<String>,
     pub(crate) schema: String,
     pub(crate) pool_size: Option<u32>,
+    /// How long the log keeps events, whichever seam this database is named by: seams of one database are one store.
+    pub(crate) retention_days: Option<u64>,
+    pub(crate) retention_mb: Option<u64>,
 }
 
 impl PostgresBackend {
