@@ -53,10 +53,6 @@ impl Harness for Postgres {
         &self.name
     }
 
-    fn groups(&self) -> bool {
-        false
-    }
-
     fn twinned(&self) -> bool {
         !self.again
     }

@@ -134,6 +134,11 @@ pub(crate) fn postgres_options(postgres: &PostgresBackend) -> Result<millstream_
         notify: postgres.notify.unwrap_or(base.notify),
         prepare: postgres.prepare.or(base.prepare),
         migrate: postgres.migrate.unwrap_or(base.migrate),
+        retention: millstream_postgres::Retention {
+            age: postgres.retention_days.map(|days| std::time::Duration::from_secs(days * 24 * 60 * 60)),
+            bytes: postgres.retention_mb.map(|size| size * 1024 * 1024),
+            ..base.retention
+        },
         ..base
     })
 }

@@ -245,7 +245,13 @@ impl Picker<'_> {
             notify: flag("notify"),
             prepare: flag("prepare"),
             migrate: flag("migrate"),
+            retention_days: self.retention("ageDays"),
+            retention_mb: self.retention("sizeMb"),
         }
+    }
+
+    fn retention(&self, key: &str) -> Option<u64> {
+        self.entry(&["eventStore", "postgres", "retention", key]).and_then(|entry| entry.value.as_u64())
     }
 
     /// The file of trusted certificates; `system` stands for those of the system.
