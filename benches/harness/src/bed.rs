@@ -2,13 +2,18 @@
 
 use std::{
     path::{Path, PathBuf},
+    process::Command,
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
     },
 };
 
-use millstream_core::{StoreOptions, Stores};
+use async_trait::async_trait;
+use millstream_core::{
+    StoreOptions, Stores,
+    bench::{self, Gauge, Site},
+};
 use millstream_postgres::{PostgresOptions, PostgresStore};
 use millstream_servers::{Postgres, Version, postgres::Database};
 use millstream_sqlite::SqliteStore;
@@ -23,6 +28,8 @@ const SETTINGS: &[(&str, &str)] =
 /// Postgres at a URL, a private server, or SQLite.
 pub struct Bed {
     kind: Kind,
+    /// The program that an idle worker is.
+    program: Option<PathBuf>,
     made: AtomicU32,
 }
 
@@ -52,10 +59,11 @@ pub enum Place {
 }
 
 /// Stores of one scenario.
-pub(crate) struct Opened {
-    pub(crate) stores: Stores,
-    pub(crate) place: Place,
-    pub(crate) probe: Option<Probe>,
+struct Opened {
+    stores: Stores,
+    place: Place,
+    probe: Option<Probe>,
+    program: Option<PathBuf>,
 }
 
 impl Bed {
@@ -87,8 +95,33 @@ impl Bed {
         Ok(Self::of(Kind::Sqlite { folder: TempDir::with_prefix("millstream-bench-")? }))
     }
 
+    /// The machine and the server, for who reads the figures.
+    ///
+    /// # Errors
+    ///
+    /// What the server answers.
+    pub async fn machine(&self) -> Result<String, Failure> {
+        let server = match self.url() {
+            Some(url) => format!("PostgreSQL {}", Probe::connect(url).await?.version().await?),
+            None => "SQLite".to_owned(),
+        };
+        Ok(format!("{}, {server}", bench::machine::described()))
+    }
+
+    /// With the program whose `--idle-worker` the idle scenario looks at.
+    #[must_use]
+    pub fn program(mut self, program: PathBuf) -> Self {
+        self.program = Some(program);
+        self
+    }
+
     fn of(kind: Kind) -> Self {
-        Self { kind, made: AtomicU32::new(0) }
+        Self { kind, program: None, made: AtomicU32::new(0) }
+    }
+
+    /// The schema of the stores opened last.
+    pub(crate) fn last_schema(&self) -> String {
+        format!("bench_{}_{}", std::process::id(), self.made.load(Ordering::Relaxed))
     }
 
     /// The database, where it is Postgres.
@@ -98,9 +131,11 @@ impl Bed {
             Kind::Sqlite { .. } => None,
         }
     }
+}
 
-    /// Empty stores.
-    pub(crate) async fn open(&self) -> Result<Opened, Failure> {
+#[async_trait]
+impl bench::Bed for Bed {
+    async fn open(&self) -> Result<Box<dyn Site>, Failure> {
         let number = self.made.fetch_add(1, Ordering::Relaxed) + 1;
         let name = format!("bench_{}_{number}", std::process::id());
         let place = match &self.kind {
@@ -111,7 +146,7 @@ impl Bed {
             Some(url) => Some(Probe::connect(url).await?),
             None => None,
         };
-        Ok(Opened { stores: place.open().await?, place, probe })
+        Ok(Box::new(Opened { stores: place.open().await?, place, probe, program: self.program.clone() }))
     }
 }
 
@@ -132,8 +167,26 @@ impl Place {
     }
 }
 
-impl Opened {
-    pub(crate) async fn close(self) -> Result<(), Failure> {
+#[async_trait]
+impl Site for Opened {
+    fn stores(&self) -> &Stores {
+        &self.stores
+    }
+
+    fn gauge(&self) -> Option<&dyn Gauge> {
+        self.probe.as_ref().map(|probe| probe as &dyn Gauge)
+    }
+
+    fn idle_worker(&self) -> Option<Command> {
+        let mut command = Command::new(self.program.as_ref()?);
+        match &self.place {
+            Place::Postgres { url, schema } => command.args(["--idle-worker", schema, "--url", url]),
+            Place::Sqlite(path) => command.arg("--idle-worker").arg(path).arg("--sqlite"),
+        };
+        Some(command)
+    }
+
+    async fn finish(self: Box<Self>) -> Result<(), Failure> {
         self.stores.close().await?;
         if let (Place::Postgres { schema, .. }, Some(probe)) = (&self.place, &self.probe) {
             probe.run(&format!("drop schema {schema} cascade")).await?;

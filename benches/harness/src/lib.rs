@@ -1,8 +1,9 @@
-//! How fast the engine is, as ratios to the raw limits of the machine it runs on.
+//! How fast the engine is, as ratios to the raw limits of the machine it runs on, and to other job queues.
 //!
 //! [`run`] takes a [`Plan`] (which scenarios, how large, how often) to a [`Bed`] (Postgres at a URL, a private server,
-//! or an SQLite file) and hands every [`Measure`] to the caller as it comes; [`table()`] sums up their medians. The
-//! program prints the measures as JSON lines on stdout, and the table on stderr:
+//! or an SQLite file) and hands every [`Measure`] to the caller as it comes. The scenarios themselves are
+//! [`millstream_core::bench`]; [`Peers`] are other queues, which run after Millstream in each scenario. The program
+//! prints the measures as JSON lines on stdout, and tables of their medians on stderr:
 //!
 //! ```sh
 //! cargo run --release -p millstream-bench -- --scenario drain --bytes 100 --runs 5
@@ -12,27 +13,26 @@
 //! starts, CPU of the postmaster's process tree and bytes of WAL between start and end, and the raw scripts on the
 //! same server before each run, so that every rate stands as a ratio to what this machine can do at that moment.
 
+use std::path::Path;
+
+mod analytics;
 mod bed;
-mod idle;
-mod machine;
-mod measure;
-mod plan;
+mod peers;
 mod probe;
 mod raw;
-mod scenario;
-mod table;
+mod redis;
+mod versus;
 
+pub use analytics::analytics;
 pub use bed::{Bed, Place};
-pub use idle::idle_worker;
-pub use measure::{Measure, Quantiles};
-pub use plan::{Plan, Scenario, Sizes};
+pub use millstream_core::bench::Failure;
+use millstream_core::bench::{self, Measure, Plan};
+pub use peers::Peers;
 pub use raw::Raw;
-pub use table::table;
+pub use versus::versus;
 
-/// What went wrong, for a person.
-pub type Failure = Box<dyn std::error::Error + Send + Sync>;
-
-/// Runs the plan. Each measure goes to `told` when it is taken; what is not one (a script that is missing) to `said`.
+/// Runs the plan, each scenario with the peers after it. Each measure goes to `told` when it is taken; what is not one
+/// (a script that is missing) to `said`.
 ///
 /// # Errors
 ///
@@ -40,20 +40,25 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 pub async fn run(
     plan: &Plan,
     bed: &Bed,
+    raw_dir: Option<&Path>,
+    peers: Option<&Peers>,
     mut told: impl FnMut(&Measure),
     mut said: impl FnMut(&str),
 ) -> Result<Vec<Measure>, Failure> {
     let mut all = Vec::new();
     for run in 1..=plan.runs {
         for &bytes in &plan.bytes {
-            let raw = Raw::run(plan, bed, bytes, &mut said).await?;
+            let raw = Raw::run(plan, bed, raw_dir, bytes, &mut said).await?;
             for &scenario in &plan.scenarios {
-                let load = machine::load();
-                for mut measure in scenario::run(scenario, plan, bed, bytes).await? {
-                    (measure.run, measure.bytes, measure.load) = (run, bytes, load);
+                let mut keep = |mut measure: Measure| {
+                    measure.run = run;
                     raw.compare(&mut measure);
                     told(&measure);
                     all.push(measure);
+                };
+                bench::run(scenario, plan, bed, bytes).await?.into_iter().for_each(&mut keep);
+                if let Some(peers) = peers {
+                    peers.run(scenario, plan, bed, bytes, &mut keep).await?;
                 }
             }
         }

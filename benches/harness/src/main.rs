@@ -5,7 +5,8 @@
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::Parser;
-use millstream_bench::{Bed, Failure, Place, Plan, Scenario, Sizes, idle_worker, run, table};
+use millstream_bench::{Bed, Failure, Peers, Place, analytics, run, versus};
+use millstream_core::bench::{Measure, Plan, Scenario, Sizes, idle_worker, table};
 use millstream_servers::Version;
 
 /// Measures the engine, as ratios to the raw limits of this machine
@@ -47,12 +48,19 @@ struct Arguments {
     /// The folder of raw-drain.sh and raw-append.sh
     #[arg(long)]
     raw_dir: Option<PathBuf>,
-    /// A file with a JSON text a line: what events of the analytics scenario carry, cut
+    /// Peers to run beside: `all`, or some of graphile-node, graphile-rust, pgboss, river, bullmq-node, bullmq-rust;
+    /// benches/peers/install.sh installs them, and those that are missing are skipped
+    #[arg(long, value_delimiter = ',')]
+    peers: Vec<String>,
+    /// When the peers' Redis writes to disk
+    #[arg(long, default_value = "everysec", value_parser = ["off", "everysec", "always"])]
+    appendfsync: String,
+    /// Instead of scenarios, ask the questions of docs/analytics.md over a log of so many events
+    #[arg(long, value_name = "EVENTS")]
+    analytics: Option<usize>,
+    /// A file with a JSON text a line: what those events carry, cut to 500 bytes
     #[arg(long)]
     payloads: Option<PathBuf>,
-    /// Events that analytics look at
-    #[arg(long)]
-    analysed: Option<usize>,
     /// Tiny sizes: that it works, not how fast
     #[arg(long)]
     quick: bool,
@@ -84,16 +92,29 @@ fn failed(failure: &Failure) -> ExitCode {
 
 async fn work(arguments: Arguments) -> Result<(), Failure> {
     if let Some(place) = place(&arguments)? {
-        return idle_worker(&place).await;
+        return idle_worker(place.open().await?).await;
     }
-    let bed = bed(&arguments)?;
-    let plan = plan(arguments)?;
-    let print = |measure: &millstream_bench::Measure| match serde_json::to_string(measure) {
+    let bed = bed(&arguments)?.program(std::env::current_exe()?);
+    let talk = |said: &str| eprintln!("{said}");
+    talk(&bed.machine().await?);
+    let print = |measure: &Measure| match serde_json::to_string(measure) {
         Ok(line) => println!("{line}"),
         Err(error) => eprintln!("a measure cannot be printed: {error}"),
     };
-    let all = run(&plan, &bed, print, |said| eprintln!("{said}")).await?;
+    if let Some(events) = arguments.analytics {
+        let asked = analytics(&bed, events, arguments.payloads.as_deref()).await?;
+        asked.iter().for_each(print);
+        eprint!("\n{}", table(&asked));
+        return Ok(());
+    }
+    let peers = match arguments.peers.is_empty() {
+        true => None,
+        false => Some(Peers::find(&arguments.peers, &arguments.appendfsync, talk)?),
+    };
+    let plan = plan(&arguments);
+    let all = run(&plan, &bed, arguments.raw_dir.as_deref(), peers.as_ref(), print, talk).await?;
     eprint!("\n{}", table(&all));
+    eprint!("{}", versus(&all, Peers::is_one));
     Ok(())
 }
 
@@ -119,25 +140,21 @@ fn bed(arguments: &Arguments) -> Result<Bed, Failure> {
     Bed::private(version, arguments.quick)
 }
 
-fn plan(arguments: Arguments) -> Result<Plan, Failure> {
+fn plan(arguments: &Arguments) -> Plan {
     let base = if arguments.quick { Sizes::quick() } else { Sizes::default() };
     let sizes = Sizes {
         backlog: arguments.backlog.unwrap_or(base.backlog),
         singles: arguments.singles.unwrap_or(base.singles),
         counted: arguments.counted.unwrap_or(base.counted),
-        analysed: arguments.analysed.unwrap_or(base.analysed),
         lasting: arguments.seconds.map_or(base.lasting, Duration::from_secs),
         ..base
     };
-    let scenarios = if arguments.scenarios.is_empty() { Scenario::ALL.to_vec() } else { arguments.scenarios };
-    Ok(Plan {
+    let scenarios = if arguments.scenarios.is_empty() { Scenario::ALL.to_vec() } else { arguments.scenarios.clone() };
+    Plan {
         scenarios,
-        bytes: arguments.bytes,
+        bytes: arguments.bytes.clone(),
         runs: arguments.runs,
         sizes,
-        concurrency: arguments.concurrency,
-        raw_dir: arguments.raw_dir,
-        payloads: arguments.payloads,
-        program: Some(std::env::current_exe()?),
-    })
+        concurrency: arguments.concurrency.clone(),
+    }
 }

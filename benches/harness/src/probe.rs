@@ -1,22 +1,17 @@
 //! A connection of the harness's own, for what no store tells: WAL, CPU, and a quiet start.
 
+use async_trait::async_trait;
+use millstream_core::bench::{Gauge, Used, machine};
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, NoTls};
 
-use crate::{Failure, machine};
+use crate::Failure;
 
 pub(crate) struct Probe {
     client: Client,
     /// The postmaster, where the server runs on this machine.
     root: Option<u32>,
     _driver: JoinSet<()>,
-}
-
-/// What a server had used at some moment.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Used {
-    pub(crate) wal_bytes: f64,
-    pub(crate) cpu_s: Option<f64>,
 }
 
 impl Probe {
@@ -38,20 +33,26 @@ impl Probe {
         Ok(self.client.batch_execute(sql).await?)
     }
 
-    /// Statistics, hint bits and dirty pages of the past are not to be paid by what comes.
-    pub(crate) async fn settle(&self) -> Result<(), Failure> {
+    /// Which server it is.
+    pub(crate) async fn version(&self) -> Result<String, Failure> {
+        Ok(self.client.query_one("select current_setting('server_version')", &[]).await?.get(0))
+    }
+}
+
+#[async_trait]
+impl Gauge for Probe {
+    async fn settle(&self) -> Result<(), Failure> {
         self.run("vacuum analyze").await?;
         self.run("checkpoint").await
     }
 
-    pub(crate) async fn used(&self) -> Result<Used, Failure> {
+    async fn used(&self) -> Result<Used, Failure> {
         let sql = "select (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::float8";
         let wal_bytes = self.client.query_one(sql, &[]).await?.get(0);
         Ok(Used { wal_bytes, cpu_s: self.root.map(machine::tree_cpu) })
     }
 
-    /// Transactions of this database that ended, as far as the sessions reported them.
-    pub(crate) async fn transactions(&self) -> Result<i64, Failure> {
+    async fn transactions(&self) -> Result<i64, Failure> {
         let sql = "select xact_commit + xact_rollback from pg_stat_database where datname = current_database()";
         Ok(self.client.query_one(sql, &[]).await?.get(0))
     }

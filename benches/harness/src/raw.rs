@@ -2,15 +2,11 @@
 
 use std::{collections::BTreeMap, path::Path, process::Stdio};
 
+use millstream_core::bench::{Measure, Plan, Scenario};
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::{
-    Failure,
-    bed::Bed,
-    measure::Measure,
-    plan::{Plan, Scenario},
-};
+use crate::{Failure, bed::Bed};
 
 /// What the scripts found in one run.
 #[derive(Debug, Default)]
@@ -25,11 +21,12 @@ impl Raw {
     pub(crate) async fn run(
         plan: &Plan,
         bed: &Bed,
+        raw_dir: Option<&Path>,
         bytes: usize,
         said: &mut impl FnMut(&str),
     ) -> Result<Self, Failure> {
         let mut raw = Self::default();
-        let (Some(url), Some(folder)) = (bed.url(), &plan.raw_dir) else {
+        let (Some(url), Some(folder)) = (bed.url(), raw_dir) else {
             said("raw limits: skipped (they need Postgres and --raw-dir)");
             return Ok(raw);
         };

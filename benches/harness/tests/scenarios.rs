@@ -1,6 +1,7 @@
 //! Every scenario does what it says it measures; how fast is not asked here.
 
-use millstream_bench::{Bed, Measure, Plan, Scenario, Sizes, run, table};
+use millstream_bench::{Bed, run};
+use millstream_core::bench::{Measure, Plan, Scenario, Sizes, table};
 use millstream_servers::Version;
 
 fn quick() -> Plan {
@@ -10,21 +11,19 @@ fn quick() -> Plan {
         runs: 1,
         sizes: Sizes::quick(),
         concurrency: Vec::new(),
-        raw_dir: None,
-        payloads: None,
-        program: Some(env!("CARGO_BIN_EXE_millstream-bench").into()),
     }
 }
 
-async fn counts(bed: &Bed) -> Vec<(String, usize)> {
+async fn counts(bed: Bed) -> Vec<(String, usize)> {
+    let bed = bed.program(env!("CARGO_BIN_EXE_millstream-bench").into());
     let mut told = 0;
-    let all = run(&quick(), bed, |_: &Measure| told += 1, |_| {}).await.unwrap();
+    let all = run(&quick(), &bed, None, None, |_: &Measure| told += 1, |_| {}).await.unwrap();
     assert_eq!(told, all.len());
     assert_eq!(table(&all).lines().count(), all.len() + 1);
     all.into_iter().filter(|one| one.bench != "append/2").map(|one| (one.bench, one.count)).collect()
 }
 
-fn expected(postgres: bool) -> Vec<(String, usize)> {
+fn expected() -> Vec<(String, usize)> {
     let all = [
         ("enqueue/8", 80),
         ("bulk", 400),
@@ -35,24 +34,20 @@ fn expected(postgres: bool) -> Vec<(String, usize)> {
         ("subscribe", 5),
         ("groups", 400),
         ("groups-latency", 5),
-        ("analytics/slow", 200),
-        ("analytics/types", 200),
-        ("analytics/failed", 200),
         ("counts", 5),
         ("idle", 1),
     ];
-    let told = all.into_iter().filter(|(bench, _)| postgres || !bench.starts_with("analytics"));
-    told.map(|(bench, count)| (bench.to_owned(), count)).collect()
+    all.map(|(bench, count)| (bench.to_owned(), count)).to_vec()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_scenario_runs_on_postgres() {
     let bed = Bed::private(Version::V15, true).unwrap();
-    assert_eq!(counts(&bed).await, expected(true));
+    assert_eq!(counts(bed).await, expected());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_scenario_runs_on_sqlite() {
     let bed = Bed::sqlite().unwrap();
-    assert_eq!(counts(&bed).await, expected(false));
+    assert_eq!(counts(bed).await, expected());
 }

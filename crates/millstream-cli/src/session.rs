@@ -1,9 +1,14 @@
 //! What most commands need: the checked configuration, and its stores while they are open.
 
-use millstream::{BoxStream, Config, Stores};
+use std::time::Duration;
+
+use millstream::{BoxStream, Clock, Config, Stores, SystemClock};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use crate::{cli::Globals, failure::Failure, output::Output};
+
+/// How long until a store that could not be reached is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(250);
 
 /// A command at work.
 pub(crate) struct Session {
@@ -22,6 +27,26 @@ impl Session {
     pub(crate) async fn of(config: Config, output: &Output) -> Result<Self, Failure> {
         let stores = config.open().await?;
         Ok(Self { config, stores, output: *output })
+    }
+
+    /// Asks until the store can be reached: a server that restarts ends nobody's work. Only for what may be asked twice.
+    pub(crate) async fn lasting<T>(
+        &self,
+        mut ask: impl AsyncFnMut() -> millstream::Result<T>,
+    ) -> millstream::Result<T> {
+        let mut told = false;
+        loop {
+            match ask().await {
+                Err(error) if error.is_transient() => {
+                    if !told {
+                        self.output.talk(format_args!("{error}; asking again until it answers"));
+                    }
+                    told = true;
+                    SystemClock::new().sleep(ASK_AGAIN).await;
+                }
+                answer => return answer,
+            }
+        }
     }
 
     /// Closes the stores after the work, whether it was done or not; the work's own failure comes first.

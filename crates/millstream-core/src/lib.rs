@@ -31,6 +31,8 @@ mod store;
 mod stores;
 mod worker;
 
+#[cfg(feature = "bench")]
+pub mod bench;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod limits;

@@ -16,8 +16,10 @@ use crate::{
 pub(crate) type Wire = Connection<Socket, <MakeRustlsConnect as MakeTlsConnect<Socket>>::Stream>;
 
 /// What a session of prepared statements is set to: every statement here names the index it rides, and the plans that
-/// the server keeps must not depend on how full a table was when they were made.
-const SESSION: &str = "set enable_seqscan = off; set enable_nestloop = off; set jit = off";
+/// the server keeps must not depend on how full a table was when they were made. Generic ones, because the server
+/// takes arrays for longer than they are, finds each call's own plan cheaper, and plans for longer than it runs.
+const SESSION: &str = "set enable_seqscan = off; set enable_nestloop = off; set jit = off; \
+                       set plan_cache_mode = force_generic_plan";
 
 /// What the URL and the options ask for together.
 pub(crate) struct Target {

@@ -13,6 +13,7 @@ mod connect;
 mod effects;
 mod events;
 mod fault;
+mod group;
 mod groups;
 mod heart;
 mod listener;

@@ -174,6 +174,7 @@ impl SchemaName {
 
     /// A statement with the schema's name in it.
     pub(crate) fn fill(&self, text: &str) -> String {
-        text.replace("{schema}", &format!("\"{}\"", self.0)).replace("{channel}", &self.channel())
+        let quoted = format!("\"{}\"", self.0);
+        text.replace("{schema}", &quoted).replace("{channel}", &self.channel()).replace("{name}", &self.0)
     }
 }

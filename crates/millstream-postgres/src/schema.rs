@@ -159,7 +159,11 @@ fn steps(schema: &SchemaName, found: u32) -> impl Iterator<Item = (&'static str,
     MIGRATIONS.iter().enumerate().skip(found as usize).map(move |(index, (name, text))| {
         let begin = match index {
             0 => {
-                "create schema if not exists {schema};\n\
+                // Not `create schema if not exists`: that asks for the right to create one even where it is there.
+                "do $$ begin\n    \
+                      if not exists (select from pg_catalog.pg_namespace where nspname = '{name}') then\n        \
+                          create schema {schema};\n    \
+                      end if;\nend $$;\n\
                   create table if not exists {schema}.migration (\n    \
                       version integer primary key, name text not null, at timestamptz not null default now()\n);\n"
             }

@@ -69,6 +69,7 @@ statements! {
     EventsReadStreamBackward = "events/read_stream_backward",
     EventsSweepKeys = "events/sweep_keys",
     EventsWriteRuns = "events/write_runs",
+    EventsPending = "events/pending",
     EventsMakePartitions = "events/make_partitions",
     GroupsAge = "groups/age",
     GroupsBeat = "groups/beat",

@@ -9,13 +9,13 @@ use async_trait::async_trait;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod};
 use millstream_core::{Capabilities, Clock, Error, LEASE_MIN, Realm, Result, Store, StoreOptions, SystemClock};
 use tokio::{runtime::Handle, sync::mpsc, task::JoinSet};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Row};
 
 use crate::{
     connect::{Connector, Pooled, Target},
     events::{self, append},
     fault::{Fault, KIND},
-    listener,
+    group, listener,
     notifier::Notifier,
     options::{PostgresOptions, SchemaName},
     queue::{enqueue, watch},
@@ -90,8 +90,8 @@ impl PostgresStore {
         let Place { name, realm, connector, prepare, pooler } = place;
         let session = Arc::new(connector.with_session(prepare));
         let pool = pool(&options, &session)?;
-        let (enqueues, to_enqueue) = mpsc::channel(enqueue::BACKLOG);
-        let (appends, to_append) = mpsc::channel(append::BACKLOG);
+        let (enqueues, to_enqueue) = mpsc::channel(group::BACKLOG);
+        let (appends, to_append) = mpsc::channel(group::BACKLOG);
         let texts = Texts::new(&name, prepare);
         let parts = Parts {
             options: store,
@@ -108,12 +108,9 @@ impl PostgresStore {
         };
         let shared = Arc::new(Shared::new(parts));
         let mut tasks = JoinSet::new();
-        let (to_enqueue, to_append) =
-            (Arc::new(tokio::sync::Mutex::new(to_enqueue)), Arc::new(tokio::sync::Mutex::new(to_append)));
-        for _ in 0..2 {
-            tasks.spawn(enqueue::pump(shared.clone(), to_enqueue.clone()));
-            tasks.spawn(append::pump(shared.clone(), to_append.clone()));
-        }
+        let (enqueuing, appending) = (shared.clone(), shared.clone());
+        tasks.spawn(group::run(to_enqueue, move |calls| enqueue::commit_calls(enqueuing.clone(), calls)));
+        tasks.spawn(group::run(to_append, move |calls| append::commit_calls(appending.clone(), calls)));
         tasks.spawn(events::sequencer::run(shared.clone()));
         tasks.spawn(Notifier::run(shared.clone()));
         tasks.spawn(watch::run(shared.clone()));
@@ -148,14 +145,22 @@ fn pool(options: &PostgresOptions, connector: &Arc<Connector>) -> Result<Pool> {
         .map_err(|error| Error::unavailable(KIND, "make the connection pool", error))
 }
 
-/// Whether a second connection is served by a session that began before it: then somebody shares sessions out.
+/// Whether somebody shares server sessions out. A session of one's own begins while one connects. A shared one was there
+/// before, or begins only with the first statement.
 async fn is_pooled(connector: &Arc<Connector>, first: &Client) -> Result<bool, Fault> {
-    let now: std::time::SystemTime = first.query_typed("select clock_timestamp()", &[]).await?[0].get(0);
+    type Moment = std::time::SystemTime;
+    let look = "select clock_timestamp(), inet_server_addr()::text, inet_server_port()";
+    let before = &first.query_typed(look, &[]).await?[0];
     let (second, driver) = schema::open(connector).await?;
-    let began = "select backend_start from pg_stat_activity where pid = pg_backend_pid()";
-    let began: Option<std::time::SystemTime> = second.query_typed(began, &[]).await?.first().and_then(|row| row.get(0));
+    let connected = &first.query_typed(look, &[]).await?[0];
+    let own = "select backend_start, inet_server_addr()::text, inet_server_port() from pg_stat_activity \
+               where pid = pg_backend_pid()";
+    let Some(own) = second.query_typed(own, &[]).await?.into_iter().next() else { return Ok(false) };
     drop((second, driver));
-    Ok(began.is_some_and(|began| began < now))
+    let place = |row: &Row| row.get::<_, Option<String>>(1).zip(row.get::<_, Option<i32>>(2));
+    // Of several hosts, another one answered: it has another clock.
+    let (Some(began), true) = (own.get::<_, Option<Moment>>(0), place(before) == place(&own)) else { return Ok(false) };
+    Ok(began < before.get::<_, Moment>(0) || began > connected.get::<_, Moment>(0))
 }
 
 #[async_trait]

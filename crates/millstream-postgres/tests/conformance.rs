@@ -1,4 +1,5 @@
-//! The suite that every store passes, on each server: as it is, and with a pool of one connection.
+//! The suite that every store passes, on each server: as it is, with a pool of one connection, without prepared
+//! statements, and through a proxy that cuts connections all the time.
 
 use std::{
     process::ExitCode,
@@ -15,26 +16,33 @@ use millstream_core::{
     conformance::{Backend, Harness},
 };
 use millstream_postgres::{PostgresOptions, PostgresStore};
+use millstream_servers::Database;
 use tokio::{sync::Mutex, task::JoinSet};
 use tokio_postgres::Client;
 
+#[path = "world/lasting.rs"]
+mod lasting;
 mod world;
+
+use lasting::{Lasting, Weather};
 
 /// Schemas of this run.
 static SCHEMAS: AtomicU64 = AtomicU64::new(0);
 
 struct Postgres {
     name: String,
-    url: String,
+    database: Arc<Database>,
     pool_size: usize,
     prepare: Option<bool>,
+    /// Whether connections are cut.
+    cut: bool,
     /// Whether it is a server that another harness has already.
     again: bool,
 }
 
 impl Postgres {
-    fn options(&self, schema: &str) -> PostgresOptions {
-        let options = PostgresOptions::new(&self.url).schema(schema).pool_size(self.pool_size);
+    fn options(&self, url: &str, schema: &str) -> PostgresOptions {
+        let options = PostgresOptions::new(url).schema(schema).pool_size(self.pool_size);
         PostgresOptions { prepare: self.prepare, ..options }
     }
 }
@@ -45,20 +53,27 @@ impl Harness for Postgres {
         &self.name
     }
 
-    fn groups(&self) -> bool {
-        false
-    }
-
     fn twinned(&self) -> bool {
         !self.again
     }
 
+    fn calm(&self) -> bool {
+        !self.cut
+    }
+
     async fn open(&self, options: StoreOptions) -> Result<Box<dyn Backend>> {
         let schema = format!("trial_{}_{}", std::process::id(), SCHEMAS.fetch_add(1, Ordering::Relaxed));
-        let postgres = self.options(&schema);
-        let (client, driver) = world::connect(&self.url).await;
+        let mut postgres = self.options(&self.database.url(), &schema);
+        let (client, driver) = world::connect(&self.database.url()).await;
         millstream_postgres::schema::up(&postgres).await?;
-        let trial = Trial { schema, postgres, options, client, _driver: driver, opened: Mutex::default() };
+        let mut weather = None;
+        if self.cut {
+            let rough = Weather::begin(&self.database, &schema, options.entropy.next_u64()).await;
+            postgres = self.options(&self.database.url_through(rough.address()), &schema);
+            weather = Some(Arc::new(rough));
+        }
+        let opened = Mutex::default();
+        let trial = Trial { schema, postgres, options, weather, client, _driver: driver, opened };
         let now = trial.options.clock.now();
         trial.set_time(now).await?;
         let first = trial.connect().await?;
@@ -71,21 +86,27 @@ struct Trial {
     schema: String,
     postgres: PostgresOptions,
     options: StoreOptions,
+    weather: Option<Arc<Weather>>,
     client: Client,
     _driver: JoinSet<()>,
-    opened: Mutex<Vec<PostgresStore>>,
+    opened: Mutex<Vec<Stores>>,
 }
 
 struct Opened {
     trial: Trial,
-    first: PostgresStore,
+    first: Stores,
 }
 
 impl Trial {
-    async fn connect(&self) -> Result<PostgresStore> {
-        let store = PostgresStore::connect(self.postgres.clone(), self.options.clone()).await?;
-        self.opened.lock().await.push(store.clone());
-        Ok(store)
+    async fn connect(&self) -> Result<Stores> {
+        let stores = match &self.weather {
+            Some(weather) => {
+                Stores::of(Arc::new(Lasting::connect(weather.clone(), &self.postgres, &self.options).await?))
+            }
+            None => Stores::of(Arc::new(PostgresStore::connect(self.postgres.clone(), self.options.clone()).await?)),
+        };
+        self.opened.lock().await.push(stores.clone());
+        Ok(stores)
     }
 
     /// The store's time stands where the trial's clock does: the one function that tells it is replaced.
@@ -107,11 +128,11 @@ impl Trial {
 #[async_trait]
 impl Backend for Opened {
     fn stores(&self) -> Stores {
-        Stores::of(Arc::new(self.first.clone()))
+        self.first.clone()
     }
 
     async fn second(&self) -> Result<Stores> {
-        Ok(Stores::of(Arc::new(self.trial.connect().await?)))
+        self.trial.connect().await
     }
 
     async fn reopen(&self) -> Result<Stores> {
@@ -127,8 +148,8 @@ impl Backend for Opened {
     }
 
     async fn finish(&self) -> Result<()> {
-        for store in self.trial.opened.lock().await.drain(..) {
-            millstream_core::Store::close(&store).await?;
+        for stores in self.trial.opened.lock().await.drain(..) {
+            stores.close().await?;
         }
         let drop = format!("drop schema if exists {} cascade", self.trial.schema);
         // A session that is just ending, or a vacuum, may hold what is to be dropped.
@@ -143,15 +164,25 @@ impl Backend for Opened {
 }
 
 fn main() -> ExitCode {
-    let databases = world::databases();
     let mut harnesses: Vec<Arc<dyn Harness>> = Vec::new();
-    for (version, database) in &databases {
-        let url = database.url();
-        let plain =
-            |name: String, pool_size, prepare, again| Postgres { name, url: url.clone(), pool_size, prepare, again };
-        harnesses.push(Arc::new(plain(format!("postgres-{version}"), 6, None, false)));
-        harnesses.push(Arc::new(plain(format!("postgres-{version}-pool-of-one"), 1, None, true)));
-        harnesses.push(Arc::new(plain(format!("postgres-{version}-unprepared"), 4, Some(false), true)));
+    let databases = world::databases();
+    let newest = databases.iter().map(|(version, _)| version.major()).max();
+    for (version, database) in databases {
+        let database = Arc::new(database);
+        let named = |suffix: &str| Postgres {
+            name: format!("postgres-{version}{suffix}"),
+            database: database.clone(),
+            pool_size: 6,
+            prepare: None,
+            cut: false,
+            again: !suffix.is_empty(),
+        };
+        harnesses.push(Arc::new(named("")));
+        harnesses.push(Arc::new(Postgres { pool_size: 1, ..named("-pool-of-one") }));
+        harnesses.push(Arc::new(Postgres { pool_size: 4, prepare: Some(false), ..named("-unprepared") }));
+        if newest == Some(version.major()) {
+            harnesses.push(Arc::new(Postgres { cut: true, ..named("-cut") }));
+        }
     }
     millstream_core::conformance::run(harnesses)
 }

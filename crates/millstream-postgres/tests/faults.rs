@@ -1,13 +1,18 @@
-//! Servers that restart, and poolers in between.
+//! Servers that restart, connections that break, and poolers in between.
 
-use std::time::Duration;
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use millstream_core::{
-    Append, Bus, Effects, EventQuery, EventStore, JobName, JobState, JobStore, NewEvent, NewJob, Outcome, Pattern,
-    QueueName, QueueProvider, Result, Settlement, StartFrom, Store, StoreOptions, StreamName, Verdict, Want,
+    Append, Bus, Effects, EventQuery, EventStore, JobContext, JobError, JobId, JobName, JobState, JobStore, NewEvent,
+    NewJob, Outcome, Pattern, QueueName, QueueProvider, Result, Settlement, StartFrom, Store, StoreOptions, Stores,
+    StreamName, Verdict, Want, WorkerManager, WorkerOptions,
 };
 use millstream_postgres::{PostgresOptions, PostgresStore, schema};
-use millstream_servers::{Mode, Pgbouncer, Postgres, postgres};
+use millstream_servers::{
+    Mode, Pgbouncer, Postgres,
+    fault::{Direction, Proxy, TERMINATE_BACKENDS},
+    postgres,
+};
 use serde_json::json;
 
 mod world;
@@ -79,12 +84,125 @@ async fn a_store_outlives_a_restart_of_its_server() {
     }
 }
 
+/// What goes wrong while jobs and events are written.
+#[derive(Clone, Copy, Debug)]
+enum Trouble {
+    /// Requests are lost on their way.
+    Requests,
+    /// Answers to what was carried out are lost on their way.
+    Answers,
+    /// An administrator ends every session, five times.
+    Sessions,
+    /// The server is killed and started, twice.
+    Restarts,
+}
+
+/// Jobs, and as many events beside them.
+const MANY: usize = 120;
+
+/// Makes trouble until half of the jobs are done; then the weather clears.
+async fn trouble(kind: Trouble, server: &mut Postgres, proxy: &Proxy, store: &PostgresStore) {
+    let done = async || {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        lasting(async || store.counts(&q()).await).await.completed as usize
+    };
+    match kind {
+        Trouble::Requests => proxy.cut_at_random(Direction::ToServer, 7, 200),
+        Trouble::Answers => proxy.cut_at_random(Direction::ToClient, 7, 200),
+        Trouble::Sessions => {
+            for at in (0..MANY / 2).step_by(MANY / 10) {
+                while done().await < at {}
+                server.query(TERMINATE_BACKENDS).unwrap();
+            }
+        }
+        Trouble::Restarts => {
+            for at in [MANY / 6, MANY / 3] {
+                while done().await < at {}
+                server.restart(Mode::Kill).unwrap();
+            }
+        }
+    }
+    while done().await < MANY / 2 {}
+    proxy.heal().unwrap();
+}
+
+/// Producers call again what was not answered: jobs by their ids, events by their keys.
+async fn produce(store: &PostgresStore) {
+    for n in 0..MANY {
+        let id = JobId::new(format!("job-{n}")).unwrap();
+        lasting(async || store.enqueue(&[job().id(id.clone()).attempts(100)]).await).await;
+        let key = format!("key-{n}");
+        lasting(async || store.append(&[event().key(key.as_str())]).await).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nothing_is_lost_and_nothing_happens_twice_whatever_breaks() {
+    let version = *postgres::available().last().unwrap();
+    for kind in [Trouble::Requests, Trouble::Answers, Trouble::Sessions, Trouble::Restarts] {
+        let mut server = Postgres::start(version).unwrap();
+        let proxy = Proxy::start(server.address()).unwrap();
+        let options = PostgresOptions::new(server.url_through(proxy.address(), "postgres"));
+        let short = StoreOptions { lease: Duration::from_secs(2), ..StoreOptions::default() };
+        let store = PostgresStore::connect(options, short).await.unwrap();
+        let mut events = store.subscribe(&Pattern::All, StartFrom::Start).await.unwrap();
+
+        let manager = WorkerManager::new(Stores::of(Arc::new(store.clone())), WorkerOptions::default());
+        let effects = StreamName::new("effects").unwrap();
+        let handler = move |_: serde_json::Value, ctx: JobContext| {
+            let effect = Append::one(effects.clone(), NewEvent::new("done", json!(ctx.job_id())));
+            async move {
+                ctx.append(effect);
+                Ok::<_, JobError>(json!(null))
+            }
+        };
+        manager.register(&q(), &JobName::new("work").unwrap(), handler).unwrap();
+        manager.start().await.unwrap();
+        tokio::join!(produce(&store), trouble(kind, &mut server, &proxy, &store));
+
+        // The subscriber: each position once, in order, with one effect for each job and one event for each key.
+        let (mut jobs, mut keyed, mut position) = (HashSet::new(), 0, 0);
+        while jobs.len() < MANY || keyed < MANY {
+            let next = std::future::poll_fn(|cx| events.as_mut().poll_next(cx));
+            let next = tokio::time::timeout(PATIENCE, next).await;
+            let next = next.unwrap_or_else(|_| panic!("{kind:?}: {} jobs, {keyed} events so far", jobs.len()));
+            let next = next.unwrap().unwrap();
+            position += 1;
+            assert_eq!(next.id, position, "{kind:?}: a gap or a repeat");
+            match next.stream.as_str() == "effects" {
+                true => assert!(jobs.insert(next.data.to_string()), "{kind:?}: twice: {}", next.data),
+                false => keyed += 1,
+            }
+        }
+        let finished = async { while store.counts(&q()).await.unwrap().unfinished() > 0 {} };
+        tokio::time::timeout(PATIENCE, finished).await.expect("every job ends");
+        let counts = store.counts(&q()).await.unwrap();
+        assert_eq!((counts.completed as usize, counts.total() as usize), (MANY, MANY), "{kind:?}: {counts:?}");
+        assert_eq!(store.head().await.unwrap(), position, "{kind:?}: nothing more was appended");
+
+        // No worker died of it.
+        store.enqueue(&[job()]).await.unwrap();
+        let worked = async { while (store.counts(&q()).await.unwrap().completed as usize) <= MANY {} };
+        tokio::time::timeout(PATIENCE, worked).await.expect("the worker works on");
+        manager.close_all().await.unwrap();
+        store.close().await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_store_works_behind_a_pooler_of_transactions() {
     let server = postgres::v15();
-    let pooler = Pgbouncer::start(server).unwrap();
+    // A pool of sessions that stay; and one that opens another for each transaction, so that none is older than the
+    // connection it serves.
+    for (lifetime, schema) in [("3600", "pooled"), ("0", "pooled_once")] {
+        let pooler = Pgbouncer::start_with(server, &[("server_lifetime", lifetime)]).unwrap();
+        work_behind(server, &pooler, schema).await;
+    }
+}
+
+async fn work_behind(server: &Postgres, pooler: &Pgbouncer, schema: &str) {
     let url = server.url_through(pooler.address(), "postgres");
-    let options = PostgresOptions::new(url).schema("pooled");
+    let options = PostgresOptions::new(url).schema(schema);
     let store = PostgresStore::connect(options, StoreOptions::default()).await.unwrap();
     for _ in 0..20 {
         store.enqueue(&[job()]).await.unwrap();
@@ -148,4 +266,25 @@ async fn a_bus_goes_on_when_its_store_is_back() {
     let stored: Vec<_> = store.query(&EventQuery::of(Pattern::All)).await.unwrap();
     assert_eq!(stored.iter().map(|event| &*event.kind).collect::<Vec<_>>(), ["before", "after"]);
     store.close().await.unwrap();
+}
+
+/// A role that may do nothing but use the schema it was given migrates it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_owner_of_the_schema_needs_no_right_to_create_one() {
+    for (version, database) in world::databases() {
+        let role = format!("owner_{}", database.name());
+        let setup = format!("create role {role} login password 'secret'; create schema jobs authorization {role}");
+        database.run(&setup).unwrap();
+        let address = database.address();
+        let url = format!("postgres://{role}:secret@{address}/{}", database.name());
+        let options = PostgresOptions::new(url).schema("jobs");
+        assert!(schema::up(&options).await.unwrap().is_current(), "on {version}");
+        let store = PostgresStore::connect(options.clone(), StoreOptions::default()).await.unwrap();
+        store.enqueue(&[job()]).await.unwrap();
+        settle(&store).await;
+        store.close().await.unwrap();
+        let refused = schema::up(&options.schema("others")).await.unwrap_err();
+        assert!(format!("{refused:?}").contains("permission denied"), "{refused:?}");
+        database.run(&format!("drop owned by {role} cascade; drop role {role}")).unwrap();
+    }
 }

@@ -46,6 +46,12 @@ fn setting(name: &str, otherwise: u64) -> u64 {
     }
 }
 
+/// For who watches; `--nocapture` shows it.
+#[expect(clippy::print_stdout, reason = "a soak is watched while it runs")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
 async fn connect(url: &str) -> PostgresStore {
     PostgresStore::connect(PostgresOptions::new(url).pool_size(5), StoreOptions::default()).await.unwrap()
 }
@@ -59,7 +65,10 @@ async fn append(store: PostgresStore, rate: u64, told: Arc<AtomicU64>) {
         // Of a commit whose answer was lost nobody knows: keys make the second try harmless.
         let one = |(at, one): (usize, millstream_core::Append)| one.key(format!("soak.{round}.{at}"));
         let batch: Vec<_> = events(STREAMS, round, count).into_iter().enumerate().map(one).collect();
-        lasting(async || store.append(&batch).await).await;
+        while let Err(error) = store.append(&batch).await {
+            assert!(error.is_transient(), "{error}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
         told.fetch_add(count, Ordering::Relaxed);
     }
 }
@@ -133,7 +142,7 @@ const AUDIT: &str = "
 async fn nothing_is_lost_doubled_or_out_of_order_for_as_long_as_it_runs() {
     let (seconds, rate) = (setting("MILLSTREAM_SOAK_SECONDS", 10), setting("MILLSTREAM_SOAK_RATE", 500));
     for (version, database) in world::databases() {
-        println!("PostgreSQL {version}: {seconds} s of {rate} events a second");
+        say(&format!("PostgreSQL {version}: {seconds} s of {rate} events a second"));
         let url = database.url();
         let (client, _driver) = world::connect(&url).await;
         let writer = connect(&url).await;
@@ -174,19 +183,21 @@ async fn nothing_is_lost_doubled_or_out_of_order_for_as_long_as_it_runs() {
                 sleepers.shutdown().await;
             }
             if second % every == 0 {
-                println!("{}", watch(&client, clock.monotonic(), appended.load(Ordering::Relaxed)).await);
+                say(&watch(&client, clock.monotonic(), appended.load(Ordering::Relaxed)).await);
             }
         }
         load.shutdown().await;
         sleepers.shutdown().await;
         drained(&writer, PATIENCE).await;
-        println!("{}", watch(&client, clock.monotonic(), appended.load(Ordering::Relaxed)).await);
+        say(&watch(&client, clock.monotonic(), appended.load(Ordering::Relaxed)).await);
         for consumer in consumers {
             lasting(async || consumer.unsubscribe().await).await;
         }
         let row = client.query_one(AUDIT, &[]).await.unwrap();
         let [given, lost, doubled, out_of_order] = [0, 1, 2, 3].map(|column| row.get::<_, i64>(column));
-        println!("PostgreSQL {version}: {given} events, {lost} lost, {doubled} doubled, {out_of_order} out of order");
+        say(&format!(
+            "PostgreSQL {version}: {given} events, {lost} lost, {doubled} doubled, {out_of_order} out of order"
+        ));
         assert_eq!((lost, doubled, out_of_order), (0, 0, 0), "of {given} on {version}");
         assert!(given >= i64::try_from(appended.load(Ordering::Relaxed)).unwrap(), "what was acknowledged is there");
         let left = client.query_one("select count(*) from millstream.queue_event_inbox", &[]).await.unwrap();

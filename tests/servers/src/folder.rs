@@ -25,12 +25,29 @@ pub(crate) struct Folder {
     watchdog: Child,
 }
 
+/// Files in memory, on Linux. Containers often have little of it.
+const MEMORY: &str = "/dev/shm";
+
+/// What a server of a whole suite may come to need, with its log of changes.
+const MEMORY_BYTES_MIN: u64 = 3 << 30;
+
 impl Folder {
     pub(crate) fn new(name: &str) -> Result<Self> {
+        Self::inside(env::temp_dir(), name)
+    }
+
+    /// In memory where there is room and nobody names another place: what a whole suite shares then does not wait for
+    /// the disk.
+    pub(crate) fn in_memory(name: &str) -> Result<Self> {
+        let room = rustix::fs::statvfs(MEMORY).map_or(0, |found| found.f_bavail * found.f_frsize);
+        let fits = room >= MEMORY_BYTES_MIN && env::var_os("TMPDIR").is_none();
+        Self::inside(if fits { PathBuf::from(MEMORY) } else { env::temp_dir() }, name)
+    }
+
+    fn inside(wanted: PathBuf, name: &str) -> Result<Self> {
         let mut builder = tempfile::Builder::new();
         let prefix = format!("millstream-{name}-");
         let builder = builder.prefix(&prefix).rand_bytes(10);
-        let wanted = env::temp_dir();
         let mut made = builder.tempdir_in(&wanted).map_err(Error::at("create a folder in", &wanted))?;
         let account = Account::of_owner(made.path())?;
         if !account.reaches(&wanted) || made.path().as_os_str().len() > PATH_BYTES_MAX {

@@ -21,8 +21,9 @@
 //! text that says what was tried.
 //!
 //! Servers run as an unprivileged user (uid 65534 where the tests run as root), in a temporary folder, on a free port
-//! of 127.0.0.1, with `fsync` and `synchronous_commit` on. A watchdog process ends them and removes their folder when
-//! the test process is gone, however it went.
+//! of 127.0.0.1, with `fsync` and `synchronous_commit` on. The folder of the shared servers is in memory (`/dev/shm`)
+//! where 3 GB are free there and `TMPDIR` is not set; that of a test's own server is always on disk. A watchdog process
+//! ends them and removes their folder when the test process is gone, however it went.
 //!
 //! | variable | meaning |
 //! |---|---|

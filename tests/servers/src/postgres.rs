@@ -102,7 +102,8 @@ impl Postgres {
     pub fn get(version: Version) -> Result<&'static Self> {
         static SHARED: [OnceLock<Result<Postgres, String>>; Version::ALL.len()] =
             [const { OnceLock::new() }; Version::ALL.len()];
-        let shared = SHARED[version as usize].get_or_init(|| Self::start(version).map_err(|error| error.to_string()));
+        let shared =
+            SHARED[version as usize].get_or_init(|| Self::start_shared(version).map_err(|error| error.to_string()));
         shared.as_ref().map_err(|text| Error::new(text.as_str()))
     }
 
@@ -113,7 +114,16 @@ impl Postgres {
 
     /// [`Postgres::start`] with settings on top of ours, as in `("max_connections", "20")`.
     pub fn start_with(version: Version, settings: &[(&str, &str)]) -> Result<Self> {
-        let folder = Folder::new(&format!("postgres-{version}"))?;
+        Self::start_in(Folder::new(&format!("postgres-{version}"))?, version, settings)
+    }
+
+    fn start_shared(version: Version) -> Result<Self> {
+        // Where its files are in memory, old log is memory.
+        let settings = [("max_wal_size", "256MB")];
+        Self::start_in(Folder::in_memory(&format!("postgres-{version}"))?, version, &settings)
+    }
+
+    fn start_in(folder: Folder, version: Version, settings: &[(&str, &str)]) -> Result<Self> {
         let binaries = Binaries::find(version)?.within_reach(&folder)?;
         let login = Login { address: port::free()?, user: USER, password: format!("{:016x}", port::random()) };
         init(&binaries, &folder, &login.password, settings)?;

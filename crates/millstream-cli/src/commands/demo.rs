@@ -82,15 +82,21 @@ impl Demo {
             .map(|(index, webhook)| pipeline.job(index, webhook))
             .collect::<Result<_, _>>()?;
         for batch in jobs.chunks(ENQUEUE_BATCH_MAX) {
-            session.stores.queue.enqueue(batch).await?;
+            // Each has its id: one that is there already is not stored again.
+            session.lasting(async || session.stores.queue.enqueue(batch).await).await?;
         }
         let workers = self.workers(session, &pipeline)?;
         workers.start().await?;
-        let ended = self.follow(&tally, session, &clock).await;
+        let mut interrupts = Interrupts::listen()?;
+        let ended = self.follow(&tally, session, &clock, &mut interrupts).await;
         let took = clock.monotonic().saturating_sub(started);
         workers.close_all().await?;
         ended?;
-        tally.summary(session, took).await?.print(&session.output)
+        let summary = tokio::select! {
+            summary = tally.summary(session, took) => summary?,
+            () = interrupts.next() => return Err(Failure::new("interrupted before the summary")),
+        };
+        summary.print(&session.output)
     }
 
     fn workers(&self, session: &Session, pipeline: &Pipeline) -> Result<WorkerManager, Failure> {
@@ -101,11 +107,22 @@ impl Demo {
     }
 
     /// Shows progress until every job is settled.
-    async fn follow(&self, tally: &Tally, session: &Session, clock: &SystemClock) -> Result<(), Failure> {
-        let mut interrupts = Interrupts::listen()?;
+    async fn follow(
+        &self,
+        tally: &Tally,
+        session: &Session,
+        clock: &SystemClock,
+        interrupts: &mut Interrupts,
+    ) -> Result<(), Failure> {
         let mut bars = Bars::new(&session.output);
         loop {
-            let counts = tally.counts(session).await?;
+            let counts = tokio::select! {
+                counts = tally.counts(session) => counts?,
+                () = interrupts.next() => {
+                    bars.end();
+                    return Err(Failure::new("interrupted while the store did not answer"));
+                }
+            };
             bars.show(&counts, clock.monotonic());
             if counts.iter().all(|(_, counts)| counts.unfinished() == 0) {
                 bars.end();

@@ -129,7 +129,8 @@ impl Work {
         loop {
             let mut unfinished = 0;
             for queue in &self.queues {
-                unfinished += session.stores.queue.counts(queue).await?.unfinished();
+                let counts = session.lasting(async || session.stores.queue.counts(queue).await).await?;
+                unfinished += counts.unfinished();
             }
             if unfinished == 0 {
                 return Ok(());

@@ -37,6 +37,8 @@ impl<E: std::error::Error> From<E> for Failure {
 pub(super) enum Need {
     /// Wake-ups.
     Signals,
+    /// Connections that hold.
+    Calm,
     /// Data that outlives its handles.
     Reopen,
     /// Consumer groups.

@@ -24,8 +24,14 @@ pub trait Harness: Send + Sync + 'static {
     fn groups(&self) -> bool {
         true
     }
-    /// Whether the broken twins run on it. Another configuration of a store whose twins run already needs none.
+    /// Whether the broken twins and the muted runs run on it. Another configuration of a store that has them already
+    /// needs none.
     fn twinned(&self) -> bool {
+        true
+    }
+    /// Whether its connections hold. Where they are cut, hints get lost, and a call that takes several commits is begun
+    /// again in its middle: the cases of wake-ups, and of what such a call answers, are skipped.
+    fn calm(&self) -> bool {
         true
     }
     /// A fresh, empty store that no other trial sees. A store without a clock of its own uses that of `options`.

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use millstream_core::{
     Append, Appended, Error, NewEvent, QueueEvent, Result, job_event, limits::APPEND_BATCH_MAX, payload, queue_stream,
 };
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::oneshot;
 
 use crate::{
     fault::{Fault, again, closed},
@@ -17,10 +17,6 @@ use crate::{
 
 /// A call of more events than this has a commit of its own.
 const JOINED_MAX: usize = 200;
-/// Calls of one commit.
-const CALLS_MAX: usize = 256;
-/// Calls that may wait for their commit.
-pub(crate) const BACKLOG: usize = 4 * CALLS_MAX;
 
 /// An append whose events are checked and JSON text.
 pub(crate) struct Written<'a> {
@@ -81,24 +77,14 @@ fn check(batch: &[Append]) -> Result<Vec<Written<'_>>> {
     }
 }
 
-/// Commits the calls of others, until the store closes. Two of these run.
-pub(crate) async fn pump(shared: Arc<Shared>, calls: Arc<Mutex<mpsc::Receiver<AppendCall>>>) {
-    loop {
-        let mut batch = Vec::new();
-        if calls.lock().await.recv_many(&mut batch, CALLS_MAX).await == 0 {
-            return;
-        }
-        commit_calls(&shared, batch).await;
-    }
-}
-
-async fn commit_calls(shared: &Shared, mut calls: Vec<AppendCall>) {
+/// Commits a group of calls.
+pub(crate) async fn commit_calls(shared: Arc<Shared>, mut calls: Vec<AppendCall>) {
     let data: Vec<Vec<Vec<String>>> = calls.iter_mut().map(|call| std::mem::take(&mut call.data)).collect();
     let mut written = Vec::new();
     for (call, data) in calls.iter().zip(data) {
         written.extend(call.batch.iter().zip(data).map(|(append, data)| Written { append, data }));
     }
-    let answer = commit(shared, &written).await;
+    let answer = commit(&shared, &written).await;
     let sizes: Vec<usize> = calls.iter().map(|call| call.batch.len()).collect();
     drop(written);
     let mut answers = match answer {

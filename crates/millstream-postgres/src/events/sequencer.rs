@@ -22,6 +22,9 @@ const BUSY_WAIT: Duration = Duration::from_millis(1);
 const BUSY_MAX: u32 = 200;
 /// A pass for what was committed between a look and its commit.
 const ONCE_MORE: Duration = Duration::from_millis(20);
+/// Passes closer together than this are one; the first goes at once. Under load each pass numbers what many commits
+/// brought, instead of competing with them.
+const APART: Duration = Duration::from_millis(2);
 /// Until the next pass after one that failed.
 const REST: Duration = Duration::from_millis(250);
 
@@ -53,6 +56,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             tokio::time::sleep(REST).await;
             shared.to_sequence.notify_one();
         }
+        tokio::time::sleep(APART).await;
     }
 }
 

@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use millstream_core::{CursorMove, Effects, GroupName, ParkedNow, PartitionRef, Result, limits::ERROR_BYTES_MAX};
+use millstream_core::{
+    CursorMove, Effects, Error, GroupName, ParkedNow, PartitionRef, Result, limits::ERROR_BYTES_MAX,
+};
 
 use super::define;
 use crate::{
@@ -14,8 +16,19 @@ use crate::{
     sql::{On, Sql},
 };
 
+/// # Errors
+///
+/// [`Error::Invalid`] for a move back.
+fn check(step: &CursorMove) -> Result<()> {
+    match step.to < step.from {
+        true => Err(Error::invalid("cursor move", step.to, format!("a position from {} on", step.from))),
+        false => Ok(()),
+    }
+}
+
 /// Moves cursors, each on its own.
 pub(super) async fn advance(shared: &Shared, group: &GroupName, moves: &[CursorMove]) -> Result<Vec<bool>> {
+    moves.iter().try_for_each(check)?;
     again!(format!("advance group `{group}`"), advance_once(shared, group, moves))
 }
 
@@ -65,6 +78,7 @@ pub(super) async fn commit(shared: &Shared, group: &GroupName, step: &CursorMove
     if effects.is_empty() {
         return Ok(advance(shared, group, std::slice::from_ref(step)).await? == [true]);
     }
+    check(step)?;
     let written = Written::of(shared, effects)?;
     again!(format!("commit group `{group}`"), commit_once(shared, group, step, &written))
 }
@@ -141,6 +155,7 @@ fn text(error: &str) -> String {
 
 /// Moves a cursor and puts events aside.
 pub(super) async fn park(shared: &Shared, group: &GroupName, step: &CursorMove, events: &[ParkedNow]) -> Result<bool> {
+    check(step)?;
     let (part, epoch) = (i32::from(step.held.partition), rows::integer(step.held.epoch));
     let (from, to) = (rows::integer(step.from), rows::integer(step.to));
     let positions: Vec<i64> = events.iter().map(|event| rows::integer(event.position)).collect();

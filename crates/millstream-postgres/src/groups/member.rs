@@ -96,13 +96,8 @@ fn claimed(row: &Row) -> Result<PartitionClaim> {
 
 pub(super) async fn release(shared: &Shared, group: &GroupName, held: &[PartitionRef]) -> Result<()> {
     let (parts, epochs) = columns(held);
-    let released = async || {
-        let conn = shared.conn().await?;
-        let on = On::Conn(&conn);
-        define::check(shared, on, group).await?;
-        shared.run(on, Sql::GroupsRelease, &[&group.as_str(), &parts, &epochs]).await
-    };
-    again!(format!("release partitions of group `{group}`"), released()).map(drop)
+    let doing = format!("release partitions of group `{group}`");
+    shared.call(doing, Sql::GroupsRelease, &[&group.as_str(), &parts, &epochs]).await.map(drop)
 }
 
 pub(super) async fn leave(shared: &Shared, member: &Member) -> Result<()> {

@@ -11,7 +11,7 @@ use millstream_core::{
     check_enqueue_batch,
 };
 use serde_json::json;
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio_postgres::Row;
 
 use crate::{
@@ -24,10 +24,6 @@ use crate::{
 
 /// A call of more jobs than this has a commit of its own: joining others would only make them wait for it.
 const JOINED_MAX: usize = 200;
-/// Calls of one commit.
-const CALLS_MAX: usize = 256;
-/// Calls that may wait for their commit.
-pub(crate) const BACKLOG: usize = 4 * CALLS_MAX;
 
 /// A job that is complete and within bounds.
 #[derive(Debug)]
@@ -121,19 +117,8 @@ pub(crate) async fn enqueue(shared: &Arc<Shared>, jobs: &[NewJob]) -> Result<Vec
     }
 }
 
-/// Commits the calls of others, until the store closes. Two of these run, so that one call's commit need not wait for
-/// the way back of another's.
-pub(crate) async fn pump(shared: Arc<Shared>, calls: Arc<Mutex<mpsc::Receiver<EnqueueCall>>>) {
-    loop {
-        let mut batch = Vec::new();
-        if calls.lock().await.recv_many(&mut batch, CALLS_MAX).await == 0 {
-            return;
-        }
-        commit(&shared, batch).await;
-    }
-}
-
-async fn commit(shared: &Shared, batch: Vec<EnqueueCall>) {
+/// Commits a group of calls.
+pub(crate) async fn commit_calls(shared: Arc<Shared>, batch: Vec<EnqueueCall>) {
     let mut sizes = Vec::with_capacity(batch.len());
     let (mut entries, mut answers) = (Vec::new(), Vec::with_capacity(batch.len()));
     for call in batch {
@@ -141,7 +126,7 @@ async fn commit(shared: &Shared, batch: Vec<EnqueueCall>) {
         entries.extend(call.entries);
         answers.push(call.answer);
     }
-    match write(shared, &entries).await {
+    match write(&shared, &entries).await {
         Ok(mut stored) => {
             for (size, answer) in sizes.into_iter().zip(answers) {
                 let rest = stored.split_off(size);
@@ -160,7 +145,7 @@ async fn commit(shared: &Shared, batch: Vec<EnqueueCall>) {
             for (size, answer) in sizes.into_iter().zip(answers) {
                 let (own, others) = rest.split_at(size);
                 rest = others;
-                let _ = answer.send(write(shared, own).await);
+                let _ = answer.send(write(&shared, own).await);
             }
         }
     }

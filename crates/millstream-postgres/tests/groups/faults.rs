@@ -84,6 +84,11 @@ async fn commit_first(store: &PostgresStore, claim: &PartitionClaim, go: impl As
     groups.commit(&group(), &step, &consumer::effects(&events)).await.unwrap()
 }
 
+/// To the parent, on a line of its own.
+fn say(word: &str) {
+    writeln!(std::io::stdout(), "\n{word}").unwrap();
+}
+
 /// The process that is stopped between reading and committing; does nothing where it is not asked to.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn zombie() {
@@ -91,12 +96,12 @@ async fn zombie() {
     let store = connect(&url).await;
     let (_, claims) = take(&store, "zombie").await;
     let committed = commit_first(&store, &claims[0], async || {
-        println!("\nread");
+        say("read");
         let mut line = String::new();
         std::io::stdin().read_line(&mut line).unwrap();
     })
     .await;
-    println!("\ncommitted {committed}");
+    say(&format!("committed {committed}"));
     store.close().await.unwrap();
 }
 

@@ -74,7 +74,16 @@ struct Trigger {
 #[derive(Clone, Copy, Debug)]
 enum Then {
     Cut,
+    /// And again after so many messages.
+    CutAgain(Gaps),
     Stall,
+}
+
+/// How many messages pass between two cuts: random, and the same for the same seed.
+#[derive(Clone, Copy, Debug)]
+struct Gaps {
+    state: u64,
+    longest: u64,
 }
 
 impl Proxy {
@@ -89,7 +98,13 @@ impl Proxy {
         });
         let failed = |error: io::Error| Error::new(format!("failed to start a proxy to {server}: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
-        let (address, listener) = port::taken(|address| runtime.block_on(TcpListener::bind(address)))?;
+        // Without blocking on the runtime: whoever starts a proxy may be in one of his own.
+        let (address, listener) = port::taken(|address| {
+            let listener = std::net::TcpListener::bind(address)?;
+            listener.set_nonblocking(true)?;
+            let _inside = runtime.enter();
+            TcpListener::from_std(listener)
+        })?;
         let (orders, taken) = mpsc::unbounded_channel();
         let of_thread = Arc::clone(&shared);
         let thread = thread::spawn(move || runtime.block_on(serve(listener, address, taken, of_thread)));
@@ -108,6 +123,13 @@ impl Proxy {
     /// another order of this kind.
     pub fn cut_after(&self, direction: Direction, messages: u64) {
         self.arm(Trigger { direction, left: messages, then: Then::Cut });
+    }
+
+    /// Cuts one connection after another, until [`Proxy::heal`]: each time the one whose turn it is after a random number
+    /// of messages in this direction, at most `longest`. The same seed gives the same numbers.
+    pub fn cut_at_random(&self, direction: Direction, seed: u64, longest: u64) {
+        let mut gaps = Gaps { state: seed, longest };
+        self.arm(Trigger { direction, left: gaps.next(), then: Then::CutAgain(gaps) });
     }
 
     /// As [`Proxy::cut_after`], but everything stands still in that place, as by [`Proxy::stall`].
@@ -175,6 +197,16 @@ impl Drop for Proxy {
     }
 }
 
+impl Gaps {
+    /// SplitMix64: enough to be in no step with anything.
+    fn next(&mut self) -> u64 {
+        self.state = self.state.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (mixed ^ (mixed >> 31)) % self.longest.max(1)
+    }
+}
+
 impl Shared {
     fn trigger(&self) -> std::sync::MutexGuard<'_, Option<Trigger>> {
         self.trigger.lock().unwrap_or_else(PoisonError::into_inner)
@@ -193,9 +225,14 @@ impl Shared {
                 }
                 Some(Trigger { then, .. }) => {
                     let then = *then;
-                    *trigger = None;
+                    *trigger = match then {
+                        Then::CutAgain(mut gaps) => {
+                            Some(Trigger { direction, left: gaps.next(), then: Then::CutAgain(gaps) })
+                        }
+                        Then::Cut | Then::Stall => None,
+                    };
                     match then {
-                        Then::Cut => return Err(io::Error::other("cut, as ordered")),
+                        Then::Cut | Then::CutAgain(_) => return Err(io::Error::other("cut, as ordered")),
                         Then::Stall => _ = self.stalled.send_replace(true),
                     }
                 }

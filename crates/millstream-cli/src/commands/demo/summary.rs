@@ -63,7 +63,7 @@ impl Tally {
     pub(super) async fn counts(&self, session: &Session) -> Result<Vec<(QueueName, JobCounts)>, Failure> {
         let mut counts = Vec::new();
         for (queue, before) in &self.before {
-            let now = session.stores.queue.counts(queue).await?;
+            let now = session.lasting(async || session.stores.queue.counts(queue).await).await?;
             counts.push((queue.clone(), since(now, *before)));
         }
         Ok(counts)
@@ -74,7 +74,7 @@ impl Tally {
         let mut after = self.head;
         loop {
             let query = EventQuery { after: Some(after), limit: PAGE_ROWS_MAX, ..EventQuery::of(self.pattern.clone()) };
-            let page = session.stores.events.query(&query).await?;
+            let page = session.lasting(async || session.stores.events.query(&query).await).await?;
             let Some(last) = page.last() else { return Ok(summary) };
             after = last.id;
             for event in &page {

@@ -106,6 +106,7 @@ cases! {
 
     /// Finished jobs that are kept for a time go when it is over.
     #[breaks_on(NeverSweeps, SweepsAll, KeepsFinished)]
+    #[needs(Calm)]
     async fn a_sweep_removes_what_is_too_old(world: &World) -> Checked {
         complete(world, keeping(3, Removal::Keep { count: None, age: Some(secs(60)) })).await?;
         ensure_eq!(world.jobs.sweep().await?, 0, "rows of an early sweep");

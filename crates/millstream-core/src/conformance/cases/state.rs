@@ -54,6 +54,7 @@ cases! {
 
     /// A value with a time to live is missing after it, everywhere one looks, and a sweep removes it.
     #[breaks_on(EternalState)]
+    #[needs(Calm)]
     async fn a_value_expires(world: &World) -> Checked {
         world.state.apply(&[lasting("k", secs(10)), set("stays", json!(1))]).await?;
         world.advance(secs(9)).await?;

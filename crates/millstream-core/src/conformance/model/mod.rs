@@ -63,7 +63,7 @@ pub(super) fn trials(harness: &Arc<dyn Harness>) -> Vec<Trial> {
     let mut trials = Vec::new();
     for (name, run, faults) in MODELS {
         trials.push(sound(harness, name, run));
-        trials.extend(faults.iter().map(|fault| twin(harness, name, run, *fault)));
+        trials.extend(faults.iter().filter(|_| harness.twinned()).map(|fault| twin(harness, name, run, *fault)));
     }
     trials
 }

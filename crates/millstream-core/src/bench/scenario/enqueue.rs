@@ -8,26 +8,21 @@ use std::{
     time::Duration,
 };
 
-use millstream_core::{Clock, JobName, SystemClock};
+use crate::{Clock, JobName, SystemClock};
 use tokio::task::JoinSet;
 
 use super::{expect, fill, job, queue, watch::Watch};
-use crate::{
-    Failure,
-    bed::Opened,
-    measure::{Measure, Quantiles},
-    plan::Sizes,
-};
+use crate::bench::{Failure, Measure, Quantiles, Site, Sizes};
 
-pub(crate) async fn singles(opened: &Opened, sizes: &Sizes, bytes: usize) -> Result<Measure, Failure> {
+pub(in crate::bench) async fn singles(site: &dyn Site, sizes: &Sizes, bytes: usize) -> Result<Measure, Failure> {
     let (queue, name) = (queue()?, JobName::new("noop")?);
     // The queue and its connections begin with their first use.
-    fill(opened, sizes.tasks, sizes.bulk, |number| job(&queue, &name, number, bytes)).await?;
-    let watch = Watch::start(opened).await?;
+    fill(site, sizes.tasks, sizes.bulk, |number| job(&queue, &name, number, bytes)).await?;
+    let watch = Watch::start(site).await?;
     let next = Arc::new(AtomicUsize::new(0));
-    let mut tasks: JoinSet<Result<Vec<Duration>, millstream_core::Error>> = JoinSet::new();
+    let mut tasks: JoinSet<Result<Vec<Duration>, crate::Error>> = JoinSet::new();
     for _ in 0..sizes.tasks {
-        let (next, provider, all) = (next.clone(), opened.stores.queue.clone(), sizes.singles);
+        let (next, provider, all) = (next.clone(), site.stores().queue.clone(), sizes.singles);
         let (queue, name) = (queue.clone(), name.clone());
         tasks.spawn(async move {
             let clock = SystemClock::new();
@@ -48,16 +43,16 @@ pub(crate) async fn singles(opened: &Opened, sizes: &Sizes, bytes: usize) -> Res
         took.extend(ended??);
     }
     let measure = watch.stop(format!("enqueue/{}", sizes.tasks), sizes.singles).await?;
-    expect("enqueued", opened.stores.queue.counts(&queue).await?.waiting, sizes.singles + sizes.tasks)?;
+    expect("enqueued", site.stores().queue.counts(&queue).await?.waiting, sizes.singles + sizes.tasks)?;
     Ok(Measure { latency: Quantiles::of(took), ..measure })
 }
 
-pub(crate) async fn bulk(opened: &Opened, sizes: &Sizes, bytes: usize) -> Result<Measure, Failure> {
+pub(in crate::bench) async fn bulk(site: &dyn Site, sizes: &Sizes, bytes: usize) -> Result<Measure, Failure> {
     let (queue, name) = (queue()?, JobName::new("noop")?);
-    fill(opened, 1, 1, |number| job(&queue, &name, number, bytes)).await?;
-    let watch = Watch::start(opened).await?;
-    fill(opened, sizes.backlog, sizes.bulk, |number| job(&queue, &name, number, bytes)).await?;
+    fill(site, 1, 1, |number| job(&queue, &name, number, bytes)).await?;
+    let watch = Watch::start(site).await?;
+    fill(site, sizes.backlog, sizes.bulk, |number| job(&queue, &name, number, bytes)).await?;
     let measure = watch.stop("bulk", sizes.backlog).await?;
-    expect("enqueued", opened.stores.queue.counts(&queue).await?.waiting, sizes.backlog + 1)?;
+    expect("enqueued", site.stores().queue.counts(&queue).await?.waiting, sizes.backlog + 1)?;
     Ok(measure)
 }

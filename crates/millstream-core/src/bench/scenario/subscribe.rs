@@ -2,24 +2,19 @@
 
 use std::{future::poll_fn, time::Duration};
 
-use millstream_core::{Clock, Pattern, StartFrom, SystemClock};
+use crate::{Clock, Pattern, StartFrom, SystemClock};
 
 use super::{append::event, expect, watch::Watch};
-use crate::{
-    Failure,
-    bed::Opened,
-    measure::{Measure, Quantiles},
-    plan::Sizes,
-};
+use crate::bench::{Failure, Measure, Quantiles, Site, Sizes};
 
 /// How long one event may take before the scenario gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-pub(crate) async fn subscribe(opened: &Opened, sizes: &Sizes, bytes: usize) -> Result<Measure, Failure> {
-    let events = &opened.stores.events;
+pub(in crate::bench) async fn subscribe(site: &dyn Site, sizes: &Sizes, bytes: usize) -> Result<Measure, Failure> {
+    let events = &site.stores().events;
     let mut stream = events.subscribe(&Pattern::new("nq:flow:*")?, StartFrom::Now).await?;
     let clock = SystemClock::new();
-    let watch = Watch::start(opened).await?;
+    let watch = Watch::start(site).await?;
     let mut ticks = tokio::time::interval(sizes.every);
     let mut took = Vec::with_capacity(sizes.samples);
     for number in 0..sizes.samples {

@@ -1,17 +1,14 @@
 //! The questions of `docs/analytics.md`, as they are written there, over a long log. Postgres alone has them.
 
-use std::time::Duration;
+use std::{path::Path, sync::Arc, time::Duration};
 
-use millstream_core::{Append, Clock, NewEvent, StreamName, SystemClock};
+use millstream_core::{
+    Append, Clock, EventStore, NewEvent, StreamName, SystemClock,
+    bench::{Bed as _, Gauge, Measure, Quantiles},
+};
 use serde_json::{Value, json};
 
-use super::expect;
-use crate::{
-    Failure,
-    bed::{Opened, Place},
-    measure::{Measure, Quantiles},
-    plan::Plan,
-};
+use crate::{Failure, bed::Bed, probe::Probe};
 
 /// Events of a run, by type: what a flow of three steps writes when its second step fails once.
 const RUN: &[&str] = &[
@@ -38,9 +35,9 @@ const DATA_BYTES: usize = 500;
 const ASKED: usize = 3;
 
 /// Data of the events: lines of a file, cut; or a text of that length.
-fn payloads(plan: &Plan) -> Result<Vec<Value>, Failure> {
+fn bodies(file: Option<&Path>) -> Result<Vec<Value>, Failure> {
     let cut = |line: &str| json!({ "body": line.chars().take(DATA_BYTES - 16).collect::<String>() });
-    match &plan.payloads {
+    match file {
         Some(path) => Ok(std::fs::read_to_string(path)?.lines().map(cut).collect()),
         None => Ok(vec![cut(&"welcome ".repeat(DATA_BYTES / 8))]),
     }
@@ -56,17 +53,36 @@ fn event(number: usize, payloads: &[Value]) -> Result<Append, millstream_core::E
     Ok(Append::one(StreamName::new(format!("nq:flow:{id}"))?, event))
 }
 
-pub(crate) async fn analytics(opened: &Opened, plan: &Plan) -> Result<Vec<Measure>, Failure> {
-    let (Place::Postgres { schema, .. }, Some(probe)) = (&opened.place, &opened.probe) else { return Ok(Vec::new()) };
-    let (events, total, payloads) = (&opened.stores.events, plan.sizes.analysed, payloads(plan)?);
+/// Asks over a log of so many events, whose data are lines of a file, cut, where one is named.
+///
+/// # Errors
+///
+/// What the database answers, and a bed without one.
+pub async fn analytics(bed: &Bed, total: usize, file: Option<&Path>) -> Result<Vec<Measure>, Failure> {
+    let (Some(url), site) = (bed.url(), bed.open().await?) else { return Err("analytics need Postgres".into()) };
+    let probe = Probe::connect(url).await?;
+    let asked = ask(&probe, &site.stores().events, &bed.last_schema(), total, &bodies(file)?).await;
+    site.finish().await?;
+    asked
+}
+
+async fn ask(
+    probe: &Probe,
+    events: &Arc<dyn EventStore>,
+    schema: &str,
+    total: usize,
+    payloads: &[Value],
+) -> Result<Vec<Measure>, Failure> {
     let mut number = 0;
     while number < total {
         let to = total.min(number + FILL);
-        let batch = (number..to).map(|number| event(number, &payloads)).collect::<Result<Vec<_>, _>>()?;
+        let batch = (number..to).map(|number| event(number, payloads)).collect::<Result<Vec<_>, _>>()?;
         events.append(&batch).await?;
         number = to;
     }
-    expect("events", events.head().await?, total)?;
+    if events.head().await? != total as u64 {
+        return Err("the log does not hold what was appended".into());
+    }
     let runs = total / RUN.len();
     probe
         .run(&format!(
@@ -78,7 +94,7 @@ pub(crate) async fn analytics(opened: &Opened, plan: &Plan) -> Result<Vec<Measur
         ))
         .await?;
     probe.settle().await?;
-    let page = include_str!("../../../../docs/analytics.md");
+    let page = include_str!("../../../docs/analytics.md");
     let questions = page.split("```sql\n").skip(1).filter_map(|block| block.split("```").next()).take(3);
     let mut all = Vec::new();
     for (question, text) in ["slow", "types", "failed"].into_iter().zip(questions) {
@@ -91,13 +107,14 @@ pub(crate) async fn analytics(opened: &Opened, plan: &Plan) -> Result<Vec<Measur
         }
         all.push(Measure {
             bench: format!("analytics/{question}"),
-            store: opened.stores.events.kind(),
+            store: events.kind().to_owned(),
+            bytes: DATA_BYTES,
+            run: 1,
             count: total,
             seconds: clock.monotonic().as_secs_f64(),
             latency: Quantiles::of(took),
             ..Measure::default()
         });
     }
-    probe.run("reset search_path").await?;
     Ok(all)
 }

@@ -23,12 +23,12 @@ fn stat(pid: u32) -> Option<Stat> {
 }
 
 /// The parent of a process.
-pub(crate) fn parent(pid: u32) -> Option<u32> {
+pub fn parent(pid: u32) -> Option<u32> {
     stat(pid).map(|stat| stat.parent)
 }
 
 /// CPU seconds of a process and all below it, ended ones included.
-pub(crate) fn tree_cpu(root: u32) -> f64 {
+pub fn tree_cpu(root: u32) -> f64 {
     let names = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.file_name());
     let pids = names.filter_map(|name| name.to_str()?.parse::<u32>().ok());
     let stats: HashMap<u32, Stat> = pids.filter_map(|pid| Some((pid, stat(pid)?))).collect();
@@ -41,12 +41,12 @@ pub(crate) fn tree_cpu(root: u32) -> f64 {
 }
 
 /// CPU seconds of this process.
-pub(crate) fn own_cpu() -> f64 {
+pub fn own_cpu() -> f64 {
     stat(std::process::id()).map_or(0.0, |stat| stat.own as f64 / TICKS_PER_SECOND)
 }
 
 /// Resident memory of a process, in MB.
-pub(crate) fn rss_mb(pid: u32) -> f64 {
+pub fn rss_mb(pid: u32) -> f64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kib = line.and_then(|line| line.split_ascii_whitespace().next()?.parse::<f64>().ok());
@@ -54,7 +54,19 @@ pub(crate) fn rss_mb(pid: u32) -> f64 {
 }
 
 /// The load average of the last minute.
-pub(crate) fn load() -> f64 {
+pub fn load() -> f64 {
     let text = fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split_ascii_whitespace().next().and_then(|first| first.parse().ok()).unwrap_or(0.0)
+}
+
+/// Its processors and its memory.
+pub fn described() -> String {
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let value = |file: &str, name: &str| {
+        let text = fs::read_to_string(file).unwrap_or_default();
+        let line = text.lines().find(|line| line.starts_with(name)).and_then(|line| line.split_once(':'));
+        line.map(|(_, value)| value.trim().to_owned()).unwrap_or_default()
+    };
+    let memory = value("/proc/meminfo", "MemTotal").trim_end_matches(" kB").parse::<f64>().unwrap_or(0.0) / 1_048_576.0;
+    format!("{cores} cores ({}), {memory:.0} GiB", value("/proc/cpuinfo", "model name"))
 }

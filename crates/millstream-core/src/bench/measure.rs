@@ -9,8 +9,8 @@ use serde::Serialize;
 pub struct Measure {
     /// Scenario, with what tells its variants apart: `append/8`.
     pub bench: String,
-    /// The store.
-    pub store: &'static str,
+    /// The store, or the peer.
+    pub store: String,
     /// Payload.
     pub bytes: usize,
     /// Which of the runs, from 1.

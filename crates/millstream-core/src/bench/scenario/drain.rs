@@ -8,17 +8,17 @@ use std::{
     time::Duration,
 };
 
-use millstream_core::{JobName, QueueWorkerOptions, Removal, WorkerManager, WorkerOptions};
+use crate::{JobName, QueueWorkerOptions, Removal, WorkerManager, WorkerOptions};
 use tokio::sync::Notify;
 
 use super::{expect, fill, job, queue, watch::Watch, workers};
-use crate::{Failure, bed::Opened, measure::Measure, plan::Sizes};
+use crate::bench::{Failure, Measure, Site, Sizes};
 
 /// Between two looks at whether everything is finished, after the last handler has run.
 const LOOK_EVERY: Duration = Duration::from_millis(2);
 
-pub(crate) async fn drain(
-    opened: &Opened,
+pub(in crate::bench) async fn drain(
+    site: &dyn Site,
     sizes: &Sizes,
     bytes: usize,
     concurrency: Option<u32>,
@@ -28,7 +28,7 @@ pub(crate) async fn drain(
     let jobs = sizes.backlog;
     let removal = if remove { Removal::AtOnce } else { Removal::Never };
     let make = |number| job(&queue, &name, number, bytes).remove_on_complete(removal);
-    fill(opened, jobs, sizes.bulk, make).await?;
+    fill(site, jobs, sizes.bulk, make).await?;
 
     let (ran, last) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
     let handler = workers::noop({
@@ -39,14 +39,14 @@ pub(crate) async fn drain(
             }
         }
     });
-    let manager = WorkerManager::new(opened.stores.clone(), WorkerOptions::default());
+    let manager = WorkerManager::new(site.stores().clone(), WorkerOptions::default());
     manager.register_handler(&queue, &name, handler)?;
     manager.configure(&queue, QueueWorkerOptions { concurrency, autorun: None })?;
 
-    let watch = Watch::start(opened).await?;
+    let watch = Watch::start(site).await?;
     manager.start().await?;
     last.notified().await;
-    while opened.stores.queue.counts(&queue).await?.unfinished() > 0 {
+    while site.stores().queue.counts(&queue).await?.unfinished() > 0 {
         tokio::time::sleep(LOOK_EVERY).await;
     }
     let bench = if remove { "drain-remove" } else { "drain" };
@@ -55,6 +55,6 @@ pub(crate) async fn drain(
     manager.close_all().await?;
     expect("handler calls", ran.load(Ordering::Relaxed) as u64, jobs)?;
     let completed = if remove { 0 } else { jobs };
-    expect("completed", opened.stores.queue.counts(&queue).await?.completed, completed)?;
+    expect("completed", site.stores().queue.counts(&queue).await?.completed, completed)?;
     Ok(measure)
 }

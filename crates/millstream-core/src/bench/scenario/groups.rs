@@ -8,20 +8,15 @@ use std::{
     time::Duration,
 };
 
-use millstream_core::{
-    Clock, ConsumerName, Effects, GroupConsumer, GroupName, GroupOptions, GroupSpec, Groups, Pattern, StartFrom,
-    SystemClock,
+use crate::{
+    Clock, ConsumerName, Effects, GroupConsumer, GroupName, GroupOptions, GroupSpec, Groups, PARTITIONS_DEFAULT,
+    Pattern, StartFrom, SystemClock,
 };
 use serde_json::Value;
 use tokio::sync::mpsc;
 
 use super::{append::event, expect, watch::Watch};
-use crate::{
-    Failure,
-    bed::Opened,
-    measure::{Measure, Quantiles},
-    plan::Sizes,
-};
+use crate::bench::{Failure, Measure, Quantiles, Site, Sizes};
 
 /// Consumers of the group.
 const CONSUMERS: usize = 4;
@@ -40,18 +35,18 @@ fn name() -> Result<GroupName, Failure> {
 
 /// Joins so many consumers, each telling how many events it was handed.
 async fn join(
-    opened: &Opened,
+    site: &dyn Site,
     start: StartFrom,
     told: mpsc::UnboundedSender<usize>,
 ) -> Result<Vec<GroupConsumer>, Failure> {
     let options = GroupOptions { batch: BATCH, ..GroupOptions::default() };
-    let groups = Groups::new(opened.stores.clone(), options)?;
+    let groups = Groups::new(site.stores().clone(), options)?;
     let spec = GroupSpec { start, ..GroupSpec::new(name()?, Pattern::new("nq:flow:*")?) };
     let mut consumers = Vec::new();
     for number in 0..CONSUMERS {
         let told = told.clone();
         let consumer = ConsumerName::new(format!("c{number}"))?;
-        let run = move |events: Vec<millstream_core::EventOf<Value>>, _| {
+        let run = move |events: Vec<crate::EventOf<Value>>, _| {
             // Nobody listens any more: the scenario is over.
             let _ = told.send(events.len());
             async { Ok(Effects::default()) }
@@ -68,10 +63,11 @@ async fn leave(consumers: Vec<GroupConsumer>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits until every partition is somebody's.
+/// Waits until every consumer has its share.
 async fn spread(consumers: &[GroupConsumer]) -> Result<(), Failure> {
     let all = async {
-        while consumers.iter().map(|one| usize::from(one.partitions())).sum::<usize>() < 64 {
+        let share = usize::from(PARTITIONS_DEFAULT) / CONSUMERS;
+        while consumers.iter().any(|one| usize::from(one.partitions()) != share) {
             tokio::time::sleep(LOOK).await;
         }
     };
@@ -79,11 +75,11 @@ async fn spread(consumers: &[GroupConsumer]) -> Result<(), Failure> {
 }
 
 /// A backlog, from a group that is resumed to its last cursor's move.
-pub(crate) async fn drain(opened: &Opened, sizes: &Sizes, bytes: usize) -> Result<Measure, Failure> {
-    let events = &opened.stores.events;
+pub(in crate::bench) async fn drain(site: &dyn Site, sizes: &Sizes, bytes: usize) -> Result<Measure, Failure> {
+    let events = &site.stores().events;
     let groups = events.groups()?;
     let (told, mut hears) = mpsc::unbounded_channel();
-    let consumers = join(opened, StartFrom::Start, told).await?;
+    let consumers = join(site, StartFrom::Start, told).await?;
     spread(&consumers).await?;
     groups.pause_group(&name()?).await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -96,7 +92,7 @@ pub(crate) async fn drain(opened: &Opened, sizes: &Sizes, bytes: usize) -> Resul
     }
     let head = events.head().await?;
     let before = std::iter::from_fn(|| hears.try_recv().ok()).sum::<usize>();
-    let watch = Watch::start(opened).await?;
+    let watch = Watch::start(site).await?;
     groups.resume_group(&name()?).await?;
     let (mut handled, mut first) = (0, None);
     while handled < sizes.backlog - before {
@@ -120,13 +116,13 @@ pub(crate) async fn drain(opened: &Opened, sizes: &Sizes, bytes: usize) -> Resul
 }
 
 /// One event at a time.
-pub(crate) async fn latency(opened: &Opened, sizes: &Sizes, bytes: usize) -> Result<Measure, Failure> {
-    let events = &opened.stores.events;
+pub(in crate::bench) async fn latency(site: &dyn Site, sizes: &Sizes, bytes: usize) -> Result<Measure, Failure> {
+    let events = &site.stores().events;
     let (told, mut hears) = mpsc::unbounded_channel();
-    let consumers = join(opened, StartFrom::Now, told).await?;
+    let consumers = join(site, StartFrom::Now, told).await?;
     spread(&consumers).await?;
     let clock = SystemClock::new();
-    let watch = Watch::start(opened).await?;
+    let watch = Watch::start(site).await?;
     let mut ticks = tokio::time::interval(sizes.every);
     let mut took = Vec::with_capacity(sizes.samples);
     let seen = Arc::new(AtomicUsize::new(0));

@@ -1,8 +1,8 @@
 //! What is to be measured.
 
-use std::{fmt, path::PathBuf, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
-use crate::Failure;
+use super::Failure;
 
 /// Which scenarios, how large, how often.
 #[derive(Clone, Debug)]
@@ -17,12 +17,6 @@ pub struct Plan {
     pub sizes: Sizes,
     /// Jobs that a queue runs at once; empty: the workers' default.
     pub concurrency: Vec<u32>,
-    /// The folder with `raw-drain.sh` and `raw-append.sh`.
-    pub raw_dir: Option<PathBuf>,
-    /// A file with a JSON text a line: what the events of `analytics` carry, cut.
-    pub payloads: Option<PathBuf>,
-    /// This program, for scenarios that look at a process of its own.
-    pub program: Option<PathBuf>,
 }
 
 /// How large the scenarios are.
@@ -46,8 +40,6 @@ pub struct Sizes {
     pub lasting: Duration,
     /// Waiting jobs, and as many finished ones, of the table whose counts are asked for.
     pub counted: usize,
-    /// Events of the log that is asked questions.
-    pub analysed: usize,
     /// How long an idle worker is watched.
     pub idle: Duration,
 }
@@ -64,7 +56,6 @@ impl Default for Sizes {
             callers: vec![1, 8, 32],
             lasting: Duration::from_secs(5),
             counted: 200_000,
-            analysed: 1_000_000,
             idle: Duration::from_secs(20),
         }
     }
@@ -83,7 +74,6 @@ impl Sizes {
             callers: vec![2],
             lasting: Duration::from_millis(200),
             counted: 200,
-            analysed: 200,
             idle: Duration::from_millis(500),
         }
     }
@@ -128,8 +118,6 @@ scenarios! {
     Groups = "groups",
     /// From the call that appends to a group's handler.
     GroupsLatency = "groups-latency",
-    /// The questions of `docs/analytics.md` over a long log.
-    Analytics = "analytics",
     /// Counts of a big queue.
     Counts = "counts",
     /// A worker with nothing to do, in a process of its own.

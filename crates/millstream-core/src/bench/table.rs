@@ -2,19 +2,20 @@
 
 use std::fmt::Write as _;
 
-use crate::measure::Measure;
+use super::measure::Measure;
 
 /// A line for each bench and payload; every number is a median on its own.
 pub fn table(all: &[Measure]) -> String {
-    let mut kinds: Vec<(&str, usize)> = Vec::new();
+    let mut kinds: Vec<(&str, &str, usize)> = Vec::new();
     for one in all {
-        if !kinds.contains(&(&one.bench, one.bytes)) {
-            kinds.push((&one.bench, one.bytes));
+        if !kinds.contains(&(&one.bench, &one.store, one.bytes)) {
+            kinds.push((&one.bench, &one.store, one.bytes));
         }
     }
     let mut text = format!(
-        "{:<24} {:>7} {:>9} {:>6} {:>9} {:>8} {:>8} {:>8} {:>10} {:>10} {:>9} {:>7} {:>5}\n",
+        "{:<16} {:<16} {:>6} {:>9} {:>6} {:>9} {:>8} {:>8} {:>8} {:>10} {:>10} {:>9} {:>7} {:>5}\n",
         "bench",
+        "store",
         "bytes",
         "per s",
         "ratio",
@@ -28,8 +29,9 @@ pub fn table(all: &[Measure]) -> String {
         "RSS MB",
         "load"
     );
-    for (bench, bytes) in kinds {
-        let of: Vec<&Measure> = all.iter().filter(|one| one.bench == bench && one.bytes == bytes).collect();
+    for (bench, store, bytes) in kinds {
+        let of: Vec<&Measure> =
+            all.iter().filter(|one| (&*one.bench, &*one.store, one.bytes) == (bench, store, bytes)).collect();
         let of = |number: fn(&Measure) -> Option<f64>, digits: usize| {
             median(of.iter().filter_map(|one| number(one)).collect())
                 .map_or_else(|| "-".to_owned(), |found| format!("{found:.digits$}"))
@@ -47,7 +49,7 @@ pub fn table(all: &[Measure]) -> String {
             (7, of(|one| Some(one.rss_mb), 0)),
             (5, of(|one| Some(one.load), 1)),
         ];
-        let _ = write!(text, "{bench:<24} {bytes:>7}");
+        let _ = write!(text, "{bench:<16} {store:<16} {bytes:>6}");
         for (width, cell) in cells {
             let _ = write!(text, " {cell:>width$}");
         }
@@ -57,8 +59,8 @@ pub fn table(all: &[Measure]) -> String {
     text
 }
 
-/// Of an even number, the lower of the two in the middle: a value that was seen.
-fn median(mut all: Vec<f64>) -> Option<f64> {
+/// The value in the middle; of an even number, the lower of the two in the middle: a value that was seen.
+pub fn median(mut all: Vec<f64>) -> Option<f64> {
     all.sort_unstable_by(f64::total_cmp);
     all.get(all.len().checked_sub(1)? / 2).copied()
 }
@@ -69,10 +71,16 @@ mod tests {
 
     #[test]
     fn a_line_a_bench_with_medians() {
-        let one = |per_s: f64| Measure { bench: "drain".into(), bytes: 100, per_s: Some(per_s), ..Measure::default() };
+        let one = |per_s: f64| Measure {
+            bench: "drain".into(),
+            store: "x".into(),
+            bytes: 100,
+            per_s: Some(per_s),
+            ..Measure::default()
+        };
         let text = table(&[one(3.0), one(1.0), one(2.0)]);
         let cells: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
-        assert_eq!(&cells[..3], ["drain", "100", "2"]);
+        assert_eq!(&cells[..4], ["drain", "x", "100", "2"]);
         assert_eq!(text.lines().count(), 2);
     }
 }

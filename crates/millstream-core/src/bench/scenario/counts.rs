@@ -5,24 +5,19 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering},
 };
 
-use millstream_core::{Clock, JobName, QueueWorkerOptions, SystemClock, WorkerManager, WorkerOptions};
+use crate::{Clock, JobName, QueueWorkerOptions, SystemClock, WorkerManager, WorkerOptions};
 use tokio::sync::Notify;
 
 use super::{expect, fill, job, queue, watch::Watch, workers};
-use crate::{
-    Failure,
-    bed::Opened,
-    measure::{Measure, Quantiles},
-    plan::Sizes,
-};
+use crate::bench::{Failure, Measure, Quantiles, Site, Sizes};
 
 /// Jobs that run at once while the table is filled.
 const FILLERS: u32 = 500;
 
-pub(crate) async fn counts(opened: &Opened, sizes: &Sizes, bytes: usize) -> Result<Measure, Failure> {
+pub(in crate::bench) async fn counts(site: &dyn Site, sizes: &Sizes, bytes: usize) -> Result<Measure, Failure> {
     let (queue, name) = (queue()?, JobName::new("noop")?);
     let jobs = sizes.counted;
-    fill(opened, jobs, sizes.bulk, |number| job(&queue, &name, number, bytes)).await?;
+    fill(site, jobs, sizes.bulk, |number| job(&queue, &name, number, bytes)).await?;
     let (ran, last) = (Arc::new(AtomicUsize::new(0)), Arc::new(Notify::new()));
     let handler = workers::noop({
         let last = last.clone();
@@ -32,20 +27,20 @@ pub(crate) async fn counts(opened: &Opened, sizes: &Sizes, bytes: usize) -> Resu
             }
         }
     });
-    let manager = WorkerManager::new(opened.stores.clone(), WorkerOptions::default());
+    let manager = WorkerManager::new(site.stores().clone(), WorkerOptions::default());
     manager.register_handler(&queue, &name, handler)?;
     manager.configure(&queue, QueueWorkerOptions { concurrency: Some(FILLERS), autorun: None })?;
     manager.start().await?;
     last.notified().await;
     manager.close_all().await?;
-    fill(opened, jobs, sizes.bulk, |number| job(&queue, &name, number, bytes)).await?;
+    fill(site, jobs, sizes.bulk, |number| job(&queue, &name, number, bytes)).await?;
 
-    let watch = Watch::start(opened).await?;
+    let watch = Watch::start(site).await?;
     let clock = SystemClock::new();
     let mut took = Vec::with_capacity(sizes.samples);
     for _ in 0..sizes.samples {
         let before = clock.monotonic();
-        let counts = opened.stores.queue.counts(&queue).await?;
+        let counts = site.stores().queue.counts(&queue).await?;
         took.push(clock.monotonic() - before);
         expect("completed", counts.completed, jobs)?;
         expect("waiting", counts.waiting, jobs)?;

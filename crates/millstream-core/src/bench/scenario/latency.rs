@@ -8,25 +8,20 @@ use std::{
     time::Duration,
 };
 
-use millstream_core::{Clock, JobName, QueueName, QueueProvider, SystemClock, WorkerManager, WorkerOptions};
+use crate::{Clock, JobName, QueueName, QueueProvider, SystemClock, WorkerManager, WorkerOptions};
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{expect, fill, job, queue, watch::Watch, workers};
-use crate::{
-    Failure,
-    bed::Opened,
-    measure::{Measure, Quantiles},
-    plan::Sizes,
-};
+use crate::bench::{Failure, Measure, Quantiles, Site, Sizes};
 
 /// How long one job may take to its handler before the scenario gives up.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between two batches of the load.
 const LOAD_EVERY: Duration = Duration::from_millis(5);
 
-pub(crate) async fn idle(opened: &Opened, sizes: &Sizes, bytes: usize) -> Result<Measure, Failure> {
-    let bench = Bench::start(opened, sizes, bytes).await?;
-    let watch = Watch::start(opened).await?;
+pub(in crate::bench) async fn idle(site: &dyn Site, sizes: &Sizes, bytes: usize) -> Result<Measure, Failure> {
+    let bench = Bench::start(site, sizes, bytes).await?;
+    let watch = Watch::start(site).await?;
     let took = bench.samples(sizes, bytes).await?;
     let measure = watch.stop("latency", took.len()).await?;
     bench.manager.close_all().await?;
@@ -34,11 +29,11 @@ pub(crate) async fn idle(opened: &Opened, sizes: &Sizes, bytes: usize) -> Result
 }
 
 /// Beside half of what this machine enqueues and works at once, found out just before.
-pub(crate) async fn loaded(opened: &Opened, sizes: &Sizes, bytes: usize) -> Result<Measure, Failure> {
-    let bench = Bench::start(opened, sizes, bytes).await?;
+pub(in crate::bench) async fn loaded(site: &dyn Site, sizes: &Sizes, bytes: usize) -> Result<Measure, Failure> {
+    let bench = Bench::start(site, sizes, bytes).await?;
     let most = bench.most(sizes, bytes).await?;
     let rate = most / 2.0;
-    let watch = Watch::start(opened).await?;
+    let watch = Watch::start(site).await?;
     let before = bench.worked.load(Ordering::Relaxed);
     let mut load = JoinSet::new();
     let stop = Arc::new(AtomicBool::new(false));
@@ -66,12 +61,12 @@ struct Bench {
 }
 
 impl Bench {
-    async fn start(opened: &Opened, sizes: &Sizes, bytes: usize) -> Result<Self, Failure> {
+    async fn start(site: &dyn Site, sizes: &Sizes, bytes: usize) -> Result<Self, Failure> {
         let queue = queue()?;
         let clock = Arc::new(SystemClock::new());
         let worked = Arc::new(AtomicUsize::new(0));
         let (tell, started) = mpsc::unbounded_channel();
-        let manager = WorkerManager::new(opened.stores.clone(), WorkerOptions::default());
+        let manager = WorkerManager::new(site.stores().clone(), WorkerOptions::default());
         let sample = workers::noop({
             let clock = clock.clone();
             move |_| {
@@ -90,10 +85,10 @@ impl Bench {
         manager.start().await?;
         // Connections, plans and caches begin with their first use.
         for number in 0..sizes.samples.min(20) {
-            fill(opened, 1, 1, |_| job(&queue, &noop, number, bytes)).await?;
+            fill(site, 1, 1, |_| job(&queue, &noop, number, bytes)).await?;
             tokio::time::sleep(sizes.every).await;
         }
-        let provider = opened.stores.queue.clone();
+        let provider = site.stores().queue.clone();
         let started = tokio::sync::Mutex::new(started);
         Ok(Self { provider, queue, manager, clock, started, worked })
     }
@@ -118,7 +113,7 @@ impl Bench {
     async fn most(&self, sizes: &Sizes, bytes: usize) -> Result<f64, Failure> {
         let (before, began) = (self.worked.load(Ordering::Relaxed), self.clock.monotonic());
         let until = began + sizes.lasting.min(Duration::from_secs(3));
-        let mut tasks: JoinSet<Result<(), millstream_core::Error>> = JoinSet::new();
+        let mut tasks: JoinSet<Result<(), crate::Error>> = JoinSet::new();
         let name = JobName::new("noop")?;
         for _ in 0..sizes.tasks {
             let (provider, queue, name, clock) =
@@ -146,12 +141,12 @@ impl Bench {
         rate: f64,
         bytes: usize,
         stop: Arc<AtomicBool>,
-    ) -> impl Future<Output = Result<(), millstream_core::Error>> + Send + 'static {
+    ) -> impl Future<Output = Result<(), crate::Error>> + Send + 'static {
         let (provider, queue, clock) = (self.provider.clone(), self.queue.clone(), self.clock.clone());
         async move {
             let name = JobName::new("noop")?;
             let (began, mut sent) = (clock.monotonic(), 0_usize);
-            let mut calls: JoinSet<Result<(), millstream_core::Error>> = JoinSet::new();
+            let mut calls: JoinSet<Result<(), crate::Error>> = JoinSet::new();
             while !stop.load(Ordering::Relaxed) {
                 let due = (rate * (clock.monotonic() - began).as_secs_f64()) as usize;
                 while sent < due {
@@ -160,7 +155,7 @@ impl Bench {
                     sent += 1;
                 }
                 while let Some(ended) = calls.try_join_next() {
-                    ended.map_err(|error| millstream_core::Error::unavailable("bench", "enqueue", error))??;
+                    ended.map_err(|error| crate::Error::unavailable("bench", "enqueue", error))??;
                 }
                 tokio::time::sleep(LOAD_EVERY).await;
             }

@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use millstream_core::{Clock, SystemClock};
+use crate::{Clock, SystemClock};
 
-use crate::{Failure, bed::Opened, machine, measure::Measure, probe::Used};
+use crate::bench::{Failure, Measure, Site, Used, machine};
 
-pub(crate) struct Watch<'a> {
-    opened: &'a Opened,
+pub(in crate::bench) struct Watch<'a> {
+    site: &'a dyn Site,
     before: Option<Used>,
     own_cpu: f64,
     clock: SystemClock,
@@ -15,34 +15,34 @@ pub(crate) struct Watch<'a> {
 
 impl<'a> Watch<'a> {
     /// Starts the clock, on a server that has nothing left to do.
-    pub(crate) async fn start(opened: &'a Opened) -> Result<Self, Failure> {
-        let before = match &opened.probe {
-            Some(probe) => {
-                probe.settle().await?;
-                Some(probe.used().await?)
+    pub(in crate::bench) async fn start(site: &'a dyn Site) -> Result<Self, Failure> {
+        let before = match site.gauge() {
+            Some(gauge) => {
+                gauge.settle().await?;
+                Some(gauge.used().await?)
             }
             None => None,
         };
-        Ok(Self { opened, before, own_cpu: machine::own_cpu(), clock: SystemClock::new() })
+        Ok(Self { site, before, own_cpu: machine::own_cpu(), clock: SystemClock::new() })
     }
 
-    pub(crate) fn passed(&self) -> Duration {
+    pub(in crate::bench) fn passed(&self) -> Duration {
         self.clock.monotonic()
     }
 
     /// Stops the clock: so many in so long.
-    pub(crate) async fn stop(self, bench: impl Into<String>, count: usize) -> Result<Measure, Failure> {
+    pub(in crate::bench) async fn stop(self, bench: impl Into<String>, count: usize) -> Result<Measure, Failure> {
         let seconds = self.passed().as_secs_f64();
         let own_cpu = machine::own_cpu() - self.own_cpu;
-        let after = match &self.opened.probe {
-            Some(probe) => Some(probe.used().await?),
+        let after = match self.site.gauge() {
+            Some(gauge) => Some(gauge.used().await?),
             None => None,
         };
         let per_1k = |number: f64| number * 1e3 / count.max(1) as f64;
         let used = self.before.zip(after);
         Ok(Measure {
             bench: bench.into(),
-            store: self.opened.stores.queue.kind(),
+            store: self.site.stores().queue.kind().to_owned(),
             count,
             seconds,
             per_s: Some(count as f64 / seconds),

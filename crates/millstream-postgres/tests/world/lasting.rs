@@ -1,0 +1,273 @@
+//! A store behind a proxy that cuts connections, for callers who try again.
+//!
+//! Only requests are lost, never answers: so whatever was answered with "unavailable" was not done, and may be called
+//! again, whatever it is.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use millstream_core::{
+    Append, Appended, BoxStream, Capabilities, ClaimRef, Claimed, Enqueued, Error, Event, EventQuery, EventStore, Job,
+    JobCounts, JobId, JobStore, JobsQuery, NewJob, Page, Pattern, Progress, QueueEvent, QueueInfo, QueueName,
+    QueueProvider, Realm, Result, Schedule, ScheduleInfo, Settlement, Signal, StartFrom, StateOp, StateStore, Store,
+    StoreOptions, Timestamp, Verdict, Wake, Want, Work,
+};
+use millstream_postgres::{PostgresOptions, PostgresStore};
+use millstream_servers::fault::{Direction, Proxy};
+use serde_json::Value;
+use tokio_postgres::Client;
+
+/// Messages that pass between two cuts, at most: a call of a few statements is cut every few calls.
+const GAP_MAX: u64 = 80;
+/// A call that was cut so often in a row is not unlucky.
+const TRIES_MAX: u32 = 50;
+
+/// A proxy that cuts, and an eye on the server behind it.
+pub(crate) struct Weather {
+    proxy: Proxy,
+    /// By which the server tells connections through this proxy.
+    name: String,
+    client: Client,
+    _driver: tokio::task::JoinSet<()>,
+}
+
+impl Weather {
+    pub(crate) async fn begin(database: &millstream_servers::Database, name: &str, seed: u64) -> Self {
+        let proxy = Proxy::start(database.address()).expect("a proxy");
+        proxy.cut_at_random(Direction::ToServer, seed, GAP_MAX);
+        let (client, driver) = super::world::connect(&database.url()).await;
+        Self { proxy, name: name.to_owned(), client, _driver: driver }
+    }
+
+    pub(crate) fn address(&self) -> std::net::SocketAddr {
+        self.proxy.address()
+    }
+
+    /// Returns when the server knows of every cut: until then, it holds what a lost transaction had locked.
+    async fn clears(&self) {
+        let count = "select count(*) from pg_stat_activity where application_name = $1";
+        for _ in 0..1000 {
+            let there: i64 = self.client.query_one(count, &[&self.name]).await.expect("the server answers").get(0);
+            if usize::try_from(there).expect("a count") <= self.proxy.connections() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    }
+
+    /// After a call that was cut: when it may be called again, or the error if that went on for too long.
+    async fn passes(&self, error: Error, tries: &mut u32) -> Result<()> {
+        *tries += 1;
+        if *tries > TRIES_MAX {
+            return Err(error);
+        }
+        self.clears().await;
+        Ok(())
+    }
+}
+
+macro_rules! lasting {
+    ($weather:expr, $call:expr) => {{
+        let mut tries = 0;
+        loop {
+            match $call.await {
+                Err(error) if error.is_transient() => $weather.passes(error, &mut tries).await?,
+                answer => break answer,
+            }
+        }
+    }};
+}
+
+/// A store whose calls last through cuts.
+#[derive(Clone)]
+pub(crate) struct Lasting {
+    store: PostgresStore,
+    weather: Arc<Weather>,
+}
+
+impl Lasting {
+    pub(crate) async fn connect(
+        weather: Arc<Weather>,
+        postgres: &PostgresOptions,
+        options: &StoreOptions,
+    ) -> Result<Self> {
+        let postgres = PostgresOptions { application_name: weather.name.clone(), ..postgres.clone() };
+        let store = lasting!(weather, PostgresStore::connect(postgres.clone(), options.clone()))?;
+        Ok(Self { store, weather })
+    }
+}
+
+#[async_trait]
+impl Store for Lasting {
+    fn kind(&self) -> &'static str {
+        self.store.kind()
+    }
+
+    fn realm(&self) -> &Realm {
+        self.store.realm()
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        self.store.capabilities()
+    }
+
+    async fn sweep(&self) -> Result<u64> {
+        lasting!(self.weather, self.store.sweep())
+    }
+
+    async fn close(&self) -> Result<()> {
+        self.store.close().await
+    }
+}
+
+#[async_trait]
+impl QueueProvider for Lasting {
+    async fn enqueue(&self, jobs: &[NewJob]) -> Result<Vec<Enqueued>> {
+        lasting!(self.weather, self.store.enqueue(jobs))
+    }
+
+    async fn job(&self, queue: &QueueName, id: &JobId) -> Result<Option<Job>> {
+        lasting!(self.weather, self.store.job(queue, id))
+    }
+
+    async fn jobs(&self, query: &JobsQuery) -> Result<Page<Job>> {
+        lasting!(self.weather, self.store.jobs(query))
+    }
+
+    async fn counts(&self, queue: &QueueName) -> Result<JobCounts> {
+        lasting!(self.weather, self.store.counts(queue))
+    }
+
+    async fn queues(&self) -> Result<Vec<QueueInfo>> {
+        lasting!(self.weather, self.store.queues())
+    }
+
+    async fn pause(&self, queue: &QueueName) -> Result<()> {
+        lasting!(self.weather, self.store.pause(queue))
+    }
+
+    async fn resume(&self, queue: &QueueName) -> Result<()> {
+        lasting!(self.weather, self.store.resume(queue))
+    }
+
+    async fn is_paused(&self, queue: &QueueName) -> Result<bool> {
+        lasting!(self.weather, self.store.is_paused(queue))
+    }
+
+    async fn cancel(&self, queue: &QueueName, id: &JobId) -> Result<bool> {
+        lasting!(self.weather, self.store.cancel(queue, id))
+    }
+
+    async fn retry(&self, queue: &QueueName, id: &JobId) -> Result<bool> {
+        lasting!(self.weather, self.store.retry(queue, id))
+    }
+
+    async fn remove(&self, queue: &QueueName, id: &JobId) -> Result<bool> {
+        lasting!(self.weather, self.store.remove(queue, id))
+    }
+
+    async fn promote(&self, queue: &QueueName, id: &JobId) -> Result<bool> {
+        lasting!(self.weather, self.store.promote(queue, id))
+    }
+
+    async fn schedule_upsert(&self, schedule: &Schedule) -> Result<()> {
+        lasting!(self.weather, self.store.schedule_upsert(schedule))
+    }
+
+    async fn schedules(&self, queue: Option<&QueueName>) -> Result<Vec<ScheduleInfo>> {
+        lasting!(self.weather, self.store.schedules(queue))
+    }
+
+    async fn unschedule(&self, queue: &QueueName, key: &str) -> Result<bool> {
+        lasting!(self.weather, self.store.unschedule(queue, key))
+    }
+
+    async fn watch(&self, queue: &QueueName) -> Result<BoxStream<QueueEvent>> {
+        lasting!(self.weather, self.store.watch(queue))
+    }
+
+    fn work(&self) -> Work {
+        Work::Shared(Arc::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl JobStore for Lasting {
+    fn lease(&self) -> Duration {
+        JobStore::lease(&self.store)
+    }
+
+    async fn claim(&self, wants: &[Want]) -> Result<Vec<Claimed>> {
+        lasting!(self.weather, self.store.claim(wants))
+    }
+
+    async fn settle(&self, batch: &[Settlement]) -> Result<Vec<Verdict>> {
+        lasting!(self.weather, self.store.settle(batch))
+    }
+
+    async fn beat(&self, held: &[ClaimRef]) -> Result<Vec<(ClaimRef, Signal)>> {
+        lasting!(self.weather, self.store.beat(held))
+    }
+
+    async fn progress(&self, notes: &[Progress]) -> Result<()> {
+        lasting!(self.weather, self.store.progress(notes))
+    }
+
+    async fn release(&self, held: &[ClaimRef]) -> Result<()> {
+        lasting!(self.weather, self.store.release(held))
+    }
+
+    async fn rescue(&self) -> Result<u64> {
+        lasting!(self.weather, self.store.rescue())
+    }
+
+    async fn promote_due(&self) -> Result<Option<Timestamp>> {
+        lasting!(self.weather, self.store.promote_due())
+    }
+
+    async fn fire_schedules(&self) -> Result<Option<Timestamp>> {
+        lasting!(self.weather, self.store.fire_schedules())
+    }
+
+    async fn wait(&self, queues: &[QueueName]) -> Wake {
+        self.store.wait(queues).await
+    }
+}
+
+#[async_trait]
+impl EventStore for Lasting {
+    async fn append(&self, batch: &[Append]) -> Result<Vec<Appended>> {
+        lasting!(self.weather, self.store.append(batch))
+    }
+
+    async fn query(&self, query: &EventQuery) -> Result<Vec<Event>> {
+        lasting!(self.weather, self.store.query(query))
+    }
+
+    async fn subscribe(&self, pattern: &Pattern, from: StartFrom) -> Result<BoxStream<Result<Event>>> {
+        lasting!(self.weather, self.store.subscribe(pattern, from))
+    }
+
+    async fn head(&self) -> Result<u64> {
+        lasting!(self.weather, self.store.head())
+    }
+}
+
+#[async_trait]
+impl StateStore for Lasting {
+    async fn get(&self, key: &str) -> Result<Option<Value>> {
+        lasting!(self.weather, self.store.get(key))
+    }
+
+    async fn apply(&self, ops: &[StateOp]) -> Result<()> {
+        lasting!(self.weather, self.store.apply(ops))
+    }
+
+    async fn list(&self, prefix: &str, limit: u32) -> Result<Vec<Arc<str>>> {
+        lasting!(self.weather, self.store.list(prefix, limit))
+    }
+
+    async fn swap(&self, key: &str, old: Option<&Value>, new: Option<&Value>) -> Result<bool> {
+        lasting!(self.weather, self.store.swap(key, old, new))
+    }
+}
