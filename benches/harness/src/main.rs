@@ -135,13 +135,16 @@ async fn work(arguments: Arguments) -> Result<(), Failure> {
 }
 
 fn lines(files: &[PathBuf]) -> Result<Vec<Measure>, Failure> {
-    let mut all = Vec::new();
+    let (mut all, mut runs): (Vec<Measure>, u32) = (Vec::new(), 0);
     for file in files {
         let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
         for (number, line) in (1..).zip(text.lines()) {
             let told = |error| format!("{}, line {number}: {error}, expected a measure", file.display());
-            all.push(serde_json::from_str(line).map_err(told)?);
+            let measure: Measure = serde_json::from_str(line).map_err(told)?;
+            // What ran together stays together.
+            all.push(Measure { run: runs + measure.run, ..measure });
         }
+        runs = all.iter().map(|measure| measure.run).max().unwrap_or(runs);
     }
     Ok(all)
 }
