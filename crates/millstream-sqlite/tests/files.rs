@@ -5,7 +5,8 @@ mod world;
 use std::{collections::HashSet, fs, path::Path, sync::Arc};
 
 use millstream_core::{
-    Append, Error, EventStore, NewEvent, QueueProvider, Realm, StateOp, StateStore, Store, StoreOptions, StreamName,
+    Append, Error, EventStore, GroupName, GroupSpec, GroupStore, NewEvent, Pattern, QueueProvider, Realm, StateOp,
+    StateStore, Store, StoreOptions, StreamName,
 };
 use millstream_sqlite::{SqliteStore, schema};
 use rusqlite::Connection;
@@ -29,7 +30,7 @@ async fn a_newer_schema_is_refused_with_what_to_do() {
     assert!(matches!(error, Error::Schema { .. }), "{error:?}");
     assert_eq!(
         error.to_string(),
-        "sqlite has schema version 99, expected 1 or older: a newer millstream wrote this file: upgrade this program"
+        "sqlite has schema version 99, expected 2 or older: a newer millstream wrote this file: upgrade this program"
     );
     assert!(matches!(schema::status(world.path()), Err(Error::Schema { .. })));
 }
@@ -61,7 +62,7 @@ async fn what_is_no_file_of_ours_is_refused_by_name() {
 fn the_schema_is_looked_at_and_brought_up() {
     let world = World::new();
     let none = schema::status(world.path()).unwrap();
-    assert_eq!((none.found, none.supported, none.is_current()), (None, 1, false));
+    assert_eq!((none.found, none.supported, none.is_current()), (None, 2, false));
     assert!(none.pending_sql().contains("CREATE TABLE job_live"));
     assert!(!world.path().exists(), "a look changes nothing");
 
@@ -69,6 +70,41 @@ fn the_schema_is_looked_at_and_brought_up() {
     assert!(up.is_current() && up.pending_sql().is_empty());
     assert_eq!(schema::status(world.path()).unwrap(), up);
     assert_eq!(schema::up(world.path()).unwrap(), up, "again is fine");
+}
+
+/// A file of the first schema goes on with all it holds.
+#[tokio::test]
+async fn an_older_file_is_brought_up() {
+    let world = World::new();
+    let old = Connection::open(world.path()).unwrap();
+    old.execute_batch(include_str!("../migrations/0001_begin.sql")).unwrap();
+    let event = "INSERT INTO queue_events (id, stream, version, ts, type, data) VALUES (1, 's', 1, 0, 'e', 'null');
+        INSERT INTO event_stream (stream, version) VALUES ('s', 1);
+        INSERT INTO ledger (id, store, event_head) VALUES (1, 'old', 1);";
+    old.execute_batch(event).unwrap();
+    old.pragma_update(None, "user_version", 1).unwrap();
+    old.pragma_update(None, "application_id", 0x4d69_6c6c).unwrap();
+    drop(old);
+    let status = schema::status(world.path()).unwrap();
+    assert_eq!((status.found, &*status.pending), (Some(1), &["0002_groups"][..]));
+
+    let store = world.open().await;
+    assert_eq!(store.head().await.unwrap(), 1);
+    let group = GroupName::new("g").unwrap();
+    assert!(store.ensure_group(&GroupSpec::new(group.clone(), Pattern::All)).await.unwrap());
+    assert_eq!(store.group(&group).await.unwrap().unwrap().lag, 1);
+    store.close().await.unwrap();
+    let view = Connection::open(world.path()).unwrap();
+    let row = "SELECT stream_pattern, consumer_group, consumer_name, last_id FROM queue_event_subscriptions";
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok((
+            row.get::<_, String>(0)?,
+            row.get::<_, String>(1)?,
+            row.get::<_, Option<String>>(2)?,
+            row.get::<_, i64>(3)?,
+        ))
+    };
+    assert_eq!(view.query_row(row, [], read).unwrap(), ("*".to_owned(), "g".to_owned(), None, 0));
 }
 
 /// Whoever looks while another creates the schema sees all of it or nothing.

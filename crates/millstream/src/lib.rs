@@ -47,6 +47,8 @@ mod pages {
     mod readme {}
     #[doc = include_str!("../../../docs/getting-started.md")]
     mod getting_started {}
+    #[doc = include_str!("../../../docs/events.md")]
+    mod events {}
     #[doc = include_str!("../../../docs/handlers.md")]
     mod handlers {}
     #[cfg(feature = "postgres")]
