@@ -223,17 +223,20 @@ async fn kill_while_held(url: &str, killer: &Client) {
     until(killer, &format!("select 1 - count(*) from pg_stat_activity where pid = {pid}")).await;
 }
 
-/// Of the process below: where it appends.
+/// Set for a process that runs the test below: it is the one that is stopped, and appends here.
 const STOPPED: &str = "MILLSTREAM_TEST_STOPPED";
 
 /// A process that numbers events and is stopped holds nothing that others need.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stopped_sequencer_holds_up_nobody() {
+    if let Ok(url) = env::var(STOPPED) {
+        return be_the_process_that_is_stopped(&url).await;
+    }
     for (_, database) in world::databases() {
         let ours = Ours::open(&database.url(), "stopped").await;
         let mut reader = ours.reader().await;
         let mut command = Command::new(env::current_exe().unwrap());
-        command.args(["--ignored", "--exact", "sequencer::the_process_that_is_stopped"]);
+        command.args(["--exact", "sequencer::a_stopped_sequencer_holds_up_nobody"]);
         let child = Child::spawn(command.env(STOPPED, database.url()).stdout(std::process::Stdio::null())).unwrap();
         assert_eq!(reader.until("there").await, ["there"]);
         child.stop().unwrap();
@@ -246,12 +249,9 @@ async fn a_stopped_sequencer_holds_up_nobody() {
     }
 }
 
-/// Started by the test above.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a process of another test"]
-async fn the_process_that_is_stopped() {
-    let Ok(url) = env::var(STOPPED) else { return };
-    let store = log::connect(&url, "stopped", POLL).await;
+/// Appends one event, and waits to be stopped.
+async fn be_the_process_that_is_stopped(url: &str) {
+    let store = log::connect(url, "stopped", POLL).await;
     let mut reader = log::follow(&store, millstream_core::StartFrom::Start).await;
     store.append(&[event("s", "there")]).await.unwrap();
     reader.until("never").await;
