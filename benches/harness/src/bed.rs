@@ -119,11 +119,6 @@ impl Bed {
         Self { kind, program: None, made: AtomicU32::new(0) }
     }
 
-    /// The schema of the stores opened last.
-    pub(crate) fn last_schema(&self) -> String {
-        format!("bench_{}_{}", std::process::id(), self.made.load(Ordering::Relaxed))
-    }
-
     /// The database, where it is Postgres.
     pub(crate) fn url(&self) -> Option<&str> {
         match &self.kind {
