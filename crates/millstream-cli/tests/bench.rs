@@ -18,6 +18,8 @@ fn every_scenario_is_measured_beside_the_configured_file() {
         "latency-loaded",
         "append/2",
         "subscribe",
+        "groups",
+        "groups-latency",
         "counts",
         "idle",
     ];
