@@ -32,6 +32,7 @@ impl Keeper {
         let rescue_every = self.jobs.lease() / RESCUES_PER_LEASE;
         let mut rescue_at = self.clock.monotonic();
         let mut sweep_at = rescue_at + SWEEP_EVERY;
+        let mut ahead = Ahead::default();
         loop {
             let due = self.look_for_due().await;
             let now = self.clock.monotonic();
@@ -46,8 +47,15 @@ impl Keeper {
             let wait = due.unwrap_or(Duration::MAX).min(rescue_at.min(sweep_at).saturating_sub(now));
             // Near its time a job is looked for at every poll: this clock may be behind the store's.
             let quiet = if due.is_some_and(|due| due < self.poll * (2 * QUIET)) { 1 } else { QUIET };
+            let pause = ahead.pause(due, self.poll);
+            let rest = async {
+                match pause {
+                    Some(pause) => tokio::time::sleep(pause).await,
+                    None => self.clock.sleep(wait).await,
+                }
+            };
             tokio::select! {
-                () = self.clock.sleep(wait) => {}
+                () = rest => {}
                 () = self.look.notified() => tokio::time::sleep(LOOK_APART).await,
                 () = tokio::time::sleep(look_in(self.poll, quiet, &*self.jobs, &*self.entropy)) => {}
             }
@@ -78,9 +86,43 @@ impl Keeper {
     }
 }
 
+/// Looks in a row after which something was due by this process's clock, and not by the store's: this one is ahead, and
+/// asking on and on would not make it due.
+#[derive(Default)]
+struct Ahead(u32);
+
+impl Ahead {
+    /// How long to rest before the next look: ever longer, up to a poll. `None`: until the time that is known.
+    fn pause(&mut self, due: Option<Duration>, poll: Duration) -> Option<Duration> {
+        if due != Some(Duration::ZERO) {
+            self.0 = 0;
+            return None;
+        }
+        let pause = LOOK_APART.saturating_mul(2_u32.saturating_pow(self.0));
+        self.0 += 1;
+        Some(pause.min(poll))
+    }
+}
+
 /// When to look again without a signal: after a poll; after so many, where signals arrive. Less up to a quarter, so that
 /// many processes do not look at once.
 pub(crate) fn look_in(poll: Duration, quiet: u32, jobs: &dyn JobStore, entropy: &dyn Entropy) -> Duration {
     let polls = if jobs.hears() { quiet } else { 1 };
     (poll * polls).mul_f64(1.0 - 0.25 * entropy.unit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_that_is_ahead_asks_ever_more_rarely() {
+        let (mut ahead, poll) = (Ahead::default(), Duration::from_millis(10));
+        let mut pause = |due| ahead.pause(due, poll).map(|pause| pause.as_millis());
+        let due = Some(Duration::ZERO);
+        assert_eq!([pause(due), pause(due), pause(due), pause(due)], [Some(2), Some(4), Some(8), Some(10)]);
+        assert_eq!(pause(Some(Duration::from_secs(1))), None);
+        assert_eq!(pause(due), Some(2));
+        assert_eq!(pause(None), None);
+    }
 }
