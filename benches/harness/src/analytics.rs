@@ -1,14 +1,16 @@
 //! The questions of `docs/analytics.md`, as they are written there, over a long log. Postgres alone has them.
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{path::Path, time::Duration};
 
-use millstream_core::{
-    Append, Clock, EventStore, NewEvent, StreamName, SystemClock,
-    bench::{Bed as _, Gauge, Measure, Quantiles},
-};
+use millstream_core::{Append, Clock, NewEvent, StreamName, SystemClock};
 use serde_json::{Value, json};
 
-use crate::{Failure, bed::Bed, probe::Probe};
+use millstream_core::bench::{Gauge as _, Measure, Quantiles, Site as _};
+
+use crate::{
+    Bed, Failure,
+    bed::{Opened, Place},
+};
 
 /// Events of a run, by type: what a flow of three steps writes when its second step fails once.
 const RUN: &[&str] = &[
@@ -35,9 +37,9 @@ const DATA_BYTES: usize = 500;
 const ASKED: usize = 3;
 
 /// Data of the events: lines of a file, cut; or a text of that length.
-fn bodies(file: Option<&Path>) -> Result<Vec<Value>, Failure> {
+fn payloads(path: Option<&Path>) -> Result<Vec<Value>, Failure> {
     let cut = |line: &str| json!({ "body": line.chars().take(DATA_BYTES - 16).collect::<String>() });
-    match file {
+    match path {
         Some(path) => Ok(std::fs::read_to_string(path)?.lines().map(cut).collect()),
         None => Ok(vec![cut(&"welcome ".repeat(DATA_BYTES / 8))]),
     }
@@ -53,26 +55,21 @@ fn event(number: usize, payloads: &[Value]) -> Result<Append, millstream_core::E
     Ok(Append::one(StreamName::new(format!("nq:flow:{id}"))?, event))
 }
 
-/// Asks over a log of so many events, whose data are lines of a file, cut, where one is named.
+/// Asks them of a log of so many events, which carry the lines of a file, cut. Nothing where it is not Postgres.
 ///
 /// # Errors
 ///
-/// What the database answers, and a bed without one.
-pub async fn analytics(bed: &Bed, total: usize, file: Option<&Path>) -> Result<Vec<Measure>, Failure> {
-    let (Some(url), site) = (bed.url(), bed.open().await?) else { return Err("analytics need Postgres".into()) };
-    let probe = Probe::connect(url).await?;
-    let asked = ask(&probe, &site.stores().events, &bed.last_schema(), total, &bodies(file)?).await;
-    site.finish().await?;
-    asked
+/// What the store or the server answers.
+pub async fn analytics(bed: &Bed, path: Option<&Path>, total: usize) -> Result<Vec<Measure>, Failure> {
+    let opened = bed.opened().await?;
+    let measured = ask(&opened, &payloads(path)?, total).await;
+    Box::new(opened).finish().await?;
+    measured
 }
 
-async fn ask(
-    probe: &Probe,
-    events: &Arc<dyn EventStore>,
-    schema: &str,
-    total: usize,
-    payloads: &[Value],
-) -> Result<Vec<Measure>, Failure> {
+async fn ask(opened: &Opened, payloads: &[Value], total: usize) -> Result<Vec<Measure>, Failure> {
+    let (Place::Postgres { schema, .. }, Some(probe)) = (&opened.place, &opened.probe) else { return Ok(Vec::new()) };
+    let events = &opened.stores.events;
     let mut number = 0;
     while number < total {
         let to = total.min(number + FILL);
@@ -80,8 +77,9 @@ async fn ask(
         events.append(&batch).await?;
         number = to;
     }
-    if events.head().await? != total as u64 {
-        return Err("the log does not hold what was appended".into());
+    let head = events.head().await?;
+    if head != total as u64 {
+        return Err(format!("events: {head}, expected {total}").into());
     }
     let runs = total / RUN.len();
     probe
@@ -107,14 +105,13 @@ async fn ask(
         }
         all.push(Measure {
             bench: format!("analytics/{question}"),
-            store: events.kind().to_owned(),
-            bytes: DATA_BYTES,
-            run: 1,
+            store: opened.stores.events.kind().to_owned(),
             count: total,
             seconds: clock.monotonic().as_secs_f64(),
             latency: Quantiles::of(took),
             ..Measure::default()
         });
     }
+    probe.run("reset search_path").await?;
     Ok(all)
 }

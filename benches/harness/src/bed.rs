@@ -59,10 +59,10 @@ pub enum Place {
 }
 
 /// Stores of one scenario.
-struct Opened {
-    stores: Stores,
-    place: Place,
-    probe: Option<Probe>,
+pub(crate) struct Opened {
+    pub(crate) stores: Stores,
+    pub(crate) place: Place,
+    pub(crate) probe: Option<Probe>,
     program: Option<PathBuf>,
 }
 
@@ -119,11 +119,6 @@ impl Bed {
         Self { kind, program: None, made: AtomicU32::new(0) }
     }
 
-    /// The schema of the stores opened last.
-    pub(crate) fn last_schema(&self) -> String {
-        format!("bench_{}_{}", std::process::id(), self.made.load(Ordering::Relaxed))
-    }
-
     /// The database, where it is Postgres.
     pub(crate) fn url(&self) -> Option<&str> {
         match &self.kind {
@@ -135,7 +130,13 @@ impl Bed {
 
 #[async_trait]
 impl bench::Bed for Bed {
-    async fn open(&self) -> Result<Box<dyn Site>, Failure> {
+    async fn open(&self) -> Result<Box<dyn Site + '_>, Failure> {
+        Ok(Box::new(self.opened().await?))
+    }
+}
+
+impl Bed {
+    pub(crate) async fn opened(&self) -> Result<Opened, Failure> {
         let number = self.made.fetch_add(1, Ordering::Relaxed) + 1;
         let name = format!("bench_{}_{number}", std::process::id());
         let place = match &self.kind {
@@ -146,7 +147,7 @@ impl bench::Bed for Bed {
             Some(url) => Some(Probe::connect(url).await?),
             None => None,
         };
-        Ok(Box::new(Opened { stores: place.open().await?, place, probe, program: self.program.clone() }))
+        Ok(Opened { stores: place.open().await?, place, probe, program: self.program.clone() })
     }
 }
 

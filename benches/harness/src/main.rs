@@ -2,7 +2,11 @@
 
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "it is a program")]
 
-use std::{path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
 use clap::Parser;
 use millstream_bench::{Bed, Failure, Peers, Place, analytics, run, versus};
@@ -45,9 +49,15 @@ struct Arguments {
     /// Jobs that a queue runs at once in drains; several are several benches
     #[arg(long, value_delimiter = ',')]
     concurrency: Vec<u32>,
-    /// The folder of raw-drain.sh and raw-append.sh
+    /// The folder of raw-drain.sh and raw-append.sh, instead of benches/raw
     #[arg(long)]
     raw_dir: Option<PathBuf>,
+    /// Run no raw scripts
+    #[arg(long, conflicts_with = "raw_dir")]
+    no_raw: bool,
+    /// Measure nothing: print the tables of JSON lines that were printed before
+    #[arg(long, value_name = "FILE", num_args = 1..)]
+    table: Vec<PathBuf>,
     /// Peers to run beside: `all`, or some of graphile-node, graphile-rust, pgboss, river, bullmq-node, bullmq-rust;
     /// benches/peers/install.sh installs them, and those that are missing are skipped
     #[arg(long, value_delimiter = ',')]
@@ -55,10 +65,10 @@ struct Arguments {
     /// When the peers' Redis writes to disk
     #[arg(long, default_value = "everysec", value_parser = ["off", "everysec", "always"])]
     appendfsync: String,
-    /// Instead of scenarios, ask the questions of docs/analytics.md over a log of so many events
-    #[arg(long, value_name = "EVENTS")]
-    analytics: Option<usize>,
-    /// A file with a JSON text a line: what those events carry, cut to 500 bytes
+    /// Ask the questions of docs/analytics.md over a log of this many events; Postgres only
+    #[arg(long)]
+    analysed: Option<usize>,
+    /// A file with a JSON text a line: what those events carry, cut
     #[arg(long)]
     payloads: Option<PathBuf>,
     /// Tiny sizes: that it works, not how fast
@@ -91,31 +101,52 @@ fn failed(failure: &Failure) -> ExitCode {
 }
 
 async fn work(arguments: Arguments) -> Result<(), Failure> {
+    if !arguments.table.is_empty() {
+        let all = lines(&arguments.table)?;
+        print!("{}{}", table(&all), versus(&all, Peers::is_one));
+        return Ok(());
+    }
     if let Some(place) = place(&arguments)? {
         return idle_worker(place.open().await?).await;
     }
     let bed = bed(&arguments)?.program(std::env::current_exe()?);
     let talk = |said: &str| eprintln!("{said}");
     talk(&bed.machine().await?);
-    let print = |measure: &Measure| match serde_json::to_string(measure) {
-        Ok(line) => println!("{line}"),
-        Err(error) => eprintln!("a measure cannot be printed: {error}"),
-    };
-    if let Some(events) = arguments.analytics {
-        let asked = analytics(&bed, events, arguments.payloads.as_deref()).await?;
-        asked.iter().for_each(print);
-        eprint!("\n{}", table(&asked));
-        return Ok(());
-    }
     let peers = match arguments.peers.is_empty() {
         true => None,
         false => Some(Peers::find(&arguments.peers, &arguments.appendfsync, talk)?),
     };
     let plan = plan(&arguments);
-    let all = run(&plan, &bed, arguments.raw_dir.as_deref(), peers.as_ref(), print, talk).await?;
+    let print = |measure: &Measure| match serde_json::to_string(measure) {
+        Ok(line) => println!("{line}"),
+        Err(error) => eprintln!("a measure cannot be printed: {error}"),
+    };
+    let raw_dir = arguments.raw_dir.unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../raw"));
+    let raw_dir = (!arguments.no_raw && !arguments.quick).then_some(&*raw_dir);
+    let mut all = run(&plan, &bed, raw_dir, peers.as_ref(), print, talk).await?;
+    if let Some(events) = arguments.analysed {
+        let asked = analytics(&bed, arguments.payloads.as_deref(), events).await?;
+        asked.iter().for_each(print);
+        all.extend(asked);
+    }
     eprint!("\n{}", table(&all));
     eprint!("{}", versus(&all, Peers::is_one));
     Ok(())
+}
+
+fn lines(files: &[PathBuf]) -> Result<Vec<Measure>, Failure> {
+    let (mut all, mut runs): (Vec<Measure>, u32) = (Vec::new(), 0);
+    for file in files {
+        let text = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
+        for (number, line) in (1..).zip(text.lines()) {
+            let told = |error| format!("{}, line {number}: {error}, expected a measure", file.display());
+            let measure: Measure = serde_json::from_str(line).map_err(told)?;
+            // What ran together stays together.
+            all.push(Measure { run: runs + measure.run, ..measure });
+        }
+        runs = all.iter().map(|measure| measure.run).max().unwrap_or(runs);
+    }
+    Ok(all)
 }
 
 fn place(arguments: &Arguments) -> Result<Option<Place>, Failure> {

@@ -27,9 +27,12 @@ impl Raw {
     ) -> Result<Self, Failure> {
         let mut raw = Self::default();
         let (Some(url), Some(folder)) = (bed.url(), raw_dir) else {
-            said("raw limits: skipped (they need Postgres and --raw-dir)");
             return Ok(raw);
         };
+        if Command::new("pgbench").arg("--version").output().await.is_err() {
+            said("raw limits: skipped, they need psql and pgbench on the PATH");
+            return Ok(raw);
+        }
         let any = |of: &[Scenario]| plan.scenarios.iter().any(|scenario| of.contains(scenario));
         let size = bytes.to_string();
         if any(&[Scenario::Bulk, Scenario::Drain, Scenario::DrainRemove]) {
@@ -66,7 +69,7 @@ impl Raw {
             _ => return,
         };
         if let (Some(rate), Some(own)) = (rate, measure.per_s) {
-            (measure.raw, measure.raw_per_s, measure.ratio) = (Some(raw), Some(rate), Some(own / rate));
+            (measure.raw, measure.raw_per_s, measure.ratio) = (Some(raw.to_owned()), Some(rate), Some(own / rate));
         }
     }
 }

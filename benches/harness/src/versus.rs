@@ -41,8 +41,11 @@ fn table(text: &mut String, group: &[&Measure], is_peer: &impl Fn(&str) -> bool)
             lines.push((&one.bench, &one.store));
         }
     }
+    let of_line = |line: (&str, &str)| -> Vec<&Measure> {
+        group.iter().copied().filter(|one| (&*one.bench, &*one.store) == line).collect()
+    };
     let of = |line: (&str, &str), number: &dyn Fn(&Measure) -> Option<f64>| -> Vec<f64> {
-        group.iter().filter(|one| (&*one.bench, &*one.store) == line).filter_map(|one| number(one)).collect()
+        of_line(line).into_iter().filter_map(number).collect()
     };
     let is_latency = lines.iter().any(|(bench, _)| *bench == "latency");
     let score = |one: &Measure| if is_latency { one.latency.map(|latency| latency.p50_ms) } else { one.per_s };
@@ -61,8 +64,13 @@ fn table(text: &mut String, group: &[&Measure], is_peer: &impl Fn(&str) -> bool)
         let (min, max) = scores.iter().fold((f64::INFINITY, 0.0_f64), |(min, max), one| (min.min(*one), max.max(*one)));
         let ours = lines.iter().filter(|(_, other)| is_peer(store) && !is_peer(other));
         let against = ours.filter_map(|&own| {
-            let (own_score, score) = (median(of(own, &score))?, median(scores.clone())?);
-            let ratio = if is_latency { score / own_score } else { own_score / score };
+            // Both of one run: the machine is not the same an hour later.
+            let ratios = of_line(line).into_iter().filter_map(|theirs| {
+                let own = of_line(own).into_iter().find(|own| own.run == theirs.run)?;
+                let (own, theirs) = (score(own)?, score(theirs)?);
+                Some(if is_latency { theirs / own } else { own / theirs })
+            });
+            let ratio = median(ratios.collect())?;
             Some(if lines.iter().filter(|(_, other)| !is_peer(other)).count() > 1 {
                 format!("{}: {ratio:.2} ×", own.0)
             } else {

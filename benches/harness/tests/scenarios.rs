@@ -1,6 +1,6 @@
 //! Every scenario does what it says it measures; how fast is not asked here.
 
-use millstream_bench::{Bed, run};
+use millstream_bench::{Bed, analytics, run};
 use millstream_core::bench::{Measure, Plan, Scenario, Sizes, table};
 use millstream_servers::Version;
 
@@ -37,7 +37,7 @@ fn expected() -> Vec<(String, usize)> {
         ("counts", 5),
         ("idle", 1),
     ];
-    all.map(|(bench, count)| (bench.to_owned(), count)).to_vec()
+    all.into_iter().map(|(bench, count)| (bench.to_owned(), count)).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,4 +50,12 @@ async fn every_scenario_runs_on_postgres() {
 async fn every_scenario_runs_on_sqlite() {
     let bed = Bed::sqlite().unwrap();
     assert_eq!(counts(bed).await, expected());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_questions_of_analytics_are_asked() {
+    let bed = Bed::private(Version::V15, true).unwrap();
+    let asked = analytics(&bed, None, 200).await.unwrap();
+    let told: Vec<_> = asked.iter().map(|one| (one.bench.as_str(), one.count)).collect();
+    assert_eq!(told, [("analytics/slow", 200), ("analytics/types", 200), ("analytics/failed", 200)]);
 }

@@ -56,6 +56,7 @@ pub(crate) struct Globals {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     Demo(commands::demo::Demo),
+    Bench(commands::bench::Bench),
     Work(commands::work::Work),
     Enqueue(commands::enqueue::Enqueue),
     #[command(subcommand)]

@@ -16,11 +16,11 @@ fn an_unknown_adapter() {
     let world = World::new();
     let ran = world.run(&["queues", "list", "--set", "queue.adapter=mysql"]);
     assert_refused(&ran, 1, "error: queue.adapter: got \"mysql\", expected `sqlite`, `memory`, `postgres`, ");
-    let ran = world.run(&["queues", "list", "--set", "queue.adapter=pgboss"]);
+    let ran = world.run(&["queues", "list", "--set", "queue.adapter=bullmq"]);
     assert_refused(
         &ran,
         1,
-        "error: queue.adapter: got `pgboss`, expected an adapter of this build: `sqlite`, `memory` or `postgres`",
+        "error: queue.adapter: got `bullmq`, expected an adapter of this build: `sqlite`, `memory`, `postgres` or `pgboss`",
     );
     let ran = world.command(&["queues", "list"]).env("REDIS_URL", "redis://ada:s3cret@db/0").output().expect("runs");
     let stderr = String::from_utf8(ran.stderr).expect("UTF-8");

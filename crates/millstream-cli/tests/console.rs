@@ -95,6 +95,11 @@ fn getting_started_happens_as_written() {
 }
 
 #[test]
+fn the_events_happen_as_written() {
+    check("docs/events.md");
+}
+
+#[test]
 fn the_readme_happens_as_written() {
     check("README.md");
 }

@@ -82,6 +82,70 @@ fn events() {
 }
 
 #[test]
+fn event_groups() {
+    let world = filled();
+    let create = "events groups create billing ord* --from now --partitions 4 --poison park_event";
+    let create: Vec<&str> = create.split(' ').collect();
+    let commands: [&[&str]; 8] = [
+        &["events", "groups", "list"],
+        &create,
+        &["events", "groups", "list"],
+        &["events", "groups", "show", "billing"],
+        &["events", "groups", "pause", "billing"],
+        &["events", "groups", "list"],
+        &["events", "groups", "resume", "billing"],
+        &["events", "groups", "parked", "billing"],
+    ];
+    insta::assert_snapshot!("event_groups", shown(&world, &commands));
+    assert_eq!(world.json(&["events", "groups", "reset", "billing", "--to", "start"])[0]["position"], 0);
+    let group = world.json(&["events", "groups", "show", "billing"]).remove(0);
+    assert_eq!((&group["lag"], &group["partitions"][3]["position"]), (&json!(2), &json!(0)));
+    assert!(group["oldestMs"].is_u64(), "{group}");
+    let refused: [&[&str]; 6] = [
+        &["events", "groups", "unpark", "billing"],
+        &["events", "groups", "create", "billing", "par*", "--partitions", "4"],
+        &["events", "groups", "create", "odd", "--partitions", "3"],
+        &["events", "groups", "reset", "billing", "--to", "99"],
+        &["events", "groups", "reset", "nobody", "--to", "start"],
+        &["events", "groups", "show", "nobody"],
+    ];
+    insta::assert_snapshot!("event_groups_refused", shown(&world, &refused));
+    assert_eq!(world.json(&["events", "groups", "delete", "billing"])[0]["deleted"], true);
+    assert_eq!(world.json(&["events", "groups", "list"])[0], json!([]));
+}
+
+/// What another process appends is printed as it comes.
+#[test]
+fn tail_is_live() {
+    use std::io::BufRead as _;
+    let world = World::new();
+    for json in [false, true] {
+        let args: &[&str] =
+            if json { &["events", "tail", "s", "--follow", "--json"] } else { &["events", "tail", "s", "-f"] };
+        let mut tail = world.command(args);
+        let mut child =
+            tail.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped()).spawn().expect("runs");
+        let mut said = String::new();
+        std::io::BufReader::new(child.stderr.take().expect("a pipe")).read_line(&mut said).expect("reads");
+        assert!(said.contains("following `s`"), "{said}");
+        let mut lines = std::io::BufReader::new(child.stdout.take().expect("a pipe")).lines();
+        for kind in ["one", "two"] {
+            world.ok(&["events", "append", "s", kind, "--data", "{\"n\":1}"]);
+            world.ok(&["events", "append", "other", kind]);
+            let line = lines.next().expect("a line").expect("reads");
+            if json {
+                let event: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+                assert_eq!((&event["type"], &event["data"]), (&json!(kind), &json!({ "n": 1 })));
+            } else {
+                assert!(line.contains(kind) && line.ends_with("{\"n\":1}"), "{line}");
+            }
+        }
+        child.kill().expect("it runs");
+        child.wait().expect("ends");
+    }
+}
+
+#[test]
 fn enqueue() {
     let world = World::new();
     world.write("three.jsonl", "{\"a\":1}\n2\n\"three\"\n");

@@ -45,6 +45,8 @@ pub const DELAY_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 60 * 60);
 pub const WATCH_BUFFER: usize = 1_024;
 /// Events buffered ahead of one subscriber: it reads more only when it has room.
 pub const SUBSCRIBE_BUFFER: usize = 256;
+/// Calls of a bus that wait for their turn; who calls beyond that waits outside.
+pub const BUS_CALLS: usize = 256;
 /// Events that one read of a group's partitions answers.
 pub const GROUP_READ_MAX: u32 = 2_000;
 /// Positions that one read of a group's partitions looks at: bounds what a rare pattern or a partition far behind costs

@@ -262,6 +262,10 @@ impl JobStore for SplitJobStore {
         self.jobs.lease()
     }
 
+    fn hears(&self) -> bool {
+        self.jobs.hears()
+    }
+
     async fn claim(&self, wants: &[Want]) -> Result<Vec<Claimed>> {
         let mut fresh = Vec::new();
         for job in self.jobs.claim(wants).await? {

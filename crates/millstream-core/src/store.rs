@@ -66,11 +66,15 @@ pub struct Capabilities {
     pub effects_in_settle: bool,
     /// Pause is seen by every process.
     pub shared_pause: bool,
+    /// Jobs of equal priority run in the order in which they became ready, rather than in that of their intake: there,
+    /// a job that comes back takes its old place.
+    pub ready_order: bool,
 }
 
 impl Capabilities {
     /// A store that lacks nothing.
-    pub const ALL: Self = Self { cancelled_state: true, effects_in_settle: true, shared_pause: true };
+    pub const ALL: Self =
+        Self { cancelled_state: true, effects_in_settle: true, shared_pause: true, ready_order: true };
 }
 
 /// What every store is.
@@ -149,7 +153,8 @@ pub enum Work {
 pub trait JobStore: Store {
     /// How long a claim holds without a beat.
     fn lease(&self) -> Duration;
-    /// Takes ready jobs of all these queues in one call: by priority, then in the order in which they became ready;
+    /// Takes ready jobs of all these queues in one call: by priority, then in the order in which they became ready
+    /// (or were taken in, see [`Capabilities::ready_order`]);
     /// paused queues skipped. The attempt counts from here.
     async fn claim(&self, wants: &[Want]) -> Result<Vec<Claimed>>;
     /// The fence first; only accepted claims' outcomes and effects are written. One refused effect never fails its
@@ -173,6 +178,11 @@ pub trait JobStore: Store {
     /// Returns when there may be work for these queues, or never: a hint, may be lost, doubled, early. Registers at
     /// its first poll, so: poll it once, look, then await it.
     async fn wait(&self, queues: &[QueueName]) -> Wake;
+    /// Whether the wake-ups of every process arrive just now, as far as is known. Then who waits looks for itself more
+    /// rarely; it never stops looking. False where nothing is known.
+    fn hears(&self) -> bool {
+        false
+    }
 }
 
 /// A store with a loop of its own.

@@ -36,12 +36,16 @@ begin
             perform pg_advisory_xact_lock_shared(hashtext('{schema}.stream'), x.bucket);
         end if;
     end loop;
+    -- Plain appends share the locks above, and meet at the versions of their streams.
+    perform 1 from {schema}.event_stream s where s.stream = any (p_streams) order by s.stream for update;
 end $$;
 
 -- Appends events to one stream: all, or none. `p_events` is an array of objects with `type`, and where they have them
 -- `data`, `runId`, `flowName`, `stepName`, `stepId`, `attempt`. `p_expected` is the version (number of events) that the
 -- stream must have; 0: it must not exist. A second append under the same `p_key` writes nothing, and answers the first
--- one's version. Numbered by the sequencer after the commit. A version conflict is SQLSTATE MS409.
+-- one's version. Numbered by the sequencer after the commit. A version conflict is SQLSTATE MS409. In a transaction that
+-- is not READ COMMITTED, what changed since its snapshot is SQLSTATE 40001, and a condition on a stream that nobody has
+-- appended to under one is refused: whether it exists cannot be seen there.
 create function {schema}.append(p_stream text, p_events jsonb, p_expected bigint default null, p_key text default null)
 returns table (version bigint, duplicate boolean) language plpgsql volatile as $$
 declare
@@ -49,6 +53,7 @@ declare
     had bigint;
     v   bigint;
     v_id bigint;
+    fresh boolean := current_setting('transaction_isolation') = 'read committed';
 begin
     if n = 0 then
         raise exception 'append needs at least one event' using errcode = '22023';
@@ -63,8 +68,24 @@ begin
     perform {schema}.lock_stream(p_stream, p_expected is not null);
     if p_expected is null then
         update {schema}.event_stream s set version = s.version + n where s.stream = p_stream returning s.version into v;
+        if not found and not fresh then
+            -- The snapshot may be older than the stream's versions; its key is not.
+            begin
+                insert into {schema}.event_stream values (p_stream, 0);
+                raise exception using errcode = 'MS000';
+            exception
+                when sqlstate 'MS000' then null;
+                when unique_violation then
+                    raise exception 'stream "%" was numbered since this transaction began', p_stream
+                        using errcode = '40001';
+            end;
+        end if;
     else
         select s.version into had from {schema}.event_stream s where s.stream = p_stream;
+        if not found and not fresh then
+            raise exception 'append to "%" expecting version % needs read committed', p_stream, p_expected
+                using errcode = '25000', hint = 'the stream has no versions yet, and an older snapshot may not show its events';
+        end if;
         if not found then
             select (select count(*) from {schema}.queue_events e where e.stream = p_stream)
                  + (select count(*) from {schema}.queue_event_inbox i where i.stream = p_stream) into had;

@@ -42,6 +42,7 @@ impl Target {
                 _ => roots = roots.or(Some(PathBuf::from(value))),
             }
         }
+        mode = options.ssl_mode.unwrap_or(mode);
         fill(&mut config, options);
         let first = match mode {
             SslMode::Disable | SslMode::Allow => DriverMode::Disable,

@@ -1,16 +1,12 @@
 //! The effects of many settlements, checked first and then written together.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::{collections::BTreeMap, sync::Arc};
 
-use millstream_core::{Effects, QueueName, Result, RunRow};
+use millstream_core::{Effects, NewJob, Result, RunRow};
 
 use crate::{
     events::append::{self, Written as WrittenAppend},
     fault::Fault,
-    queue::enqueue::{self, Entry, Stored},
     rows::Time,
     shared::Shared,
     sql::{On, Sql},
@@ -18,15 +14,16 @@ use crate::{
 };
 
 /// The effects of one settlement, checked.
-pub(crate) struct Written<'a> {
+pub(crate) struct Written<'a, J> {
     pub(crate) appends: Vec<WrittenAppend<'a>>,
-    pub(crate) jobs: Vec<Entry>,
+    /// Jobs, as the layout of their tables has them.
+    pub(crate) jobs: Vec<J>,
     state: Vec<state::Write>,
     runs: &'a [RunRow],
 }
 
-impl<'a> Written<'a> {
-    pub(crate) fn of(shared: &Shared, effects: &'a Effects) -> Result<Self> {
+impl<'a, J> Written<'a, J> {
+    pub(crate) fn of(effects: &'a Effects, entry: impl Fn(&NewJob) -> Result<J>) -> Result<Self> {
         effects.check()?;
         let named = |what: &'static str, index: usize| {
             move |error: millstream_core::Error| error.at(format_args!("{what}[{index}]"))
@@ -38,9 +35,7 @@ impl<'a> Written<'a> {
             appends: appends
                 .map(|(index, one)| WrittenAppend::of(one).map_err(named("append", index)))
                 .collect::<Result<_>>()?,
-            jobs: jobs
-                .map(|(index, job)| Entry::of(shared, job).map_err(named("enqueue", index)))
-                .collect::<Result<_>>()?,
+            jobs: jobs.map(|(index, job)| entry(job).map_err(named("enqueue", index))).collect::<Result<_>>()?,
             state: state
                 .map(|(index, op)| state::Write::of(op).map_err(named("state", index)))
                 .collect::<Result<_>>()?,
@@ -50,10 +45,10 @@ impl<'a> Written<'a> {
 }
 
 /// Appends the events of many settlements. Answers for each why it was refused; of those nothing is left.
-pub(crate) async fn append(
+pub(crate) async fn append<J>(
     shared: &Shared,
     on: On<'_>,
-    all: &[&Written<'_>],
+    all: &[&Written<'_, J>],
 ) -> Result<Vec<Option<millstream_core::Error>>, Fault> {
     let mut refused = vec![None; all.len()];
     let appends: Vec<&WrittenAppend<'_>> = all.iter().flat_map(|written| &written.appends).collect();
@@ -95,20 +90,12 @@ async fn apart(
     Ok(None)
 }
 
-/// Writes everything but events: nothing of it can be refused any more.
-pub(crate) async fn write(
-    shared: &Shared,
-    on: On<'_>,
-    ids: &HashMap<QueueName, i32>,
-    all: &[&Written<'_>],
-) -> Result<Stored, Fault> {
-    let entries: Vec<&Entry> = all.iter().flat_map(|written| &written.jobs).collect();
-    let stored = enqueue::insert(shared, on, ids, &entries).await?;
+/// Writes state and the flow index: nothing of it can be refused any more.
+pub(crate) async fn write<J>(shared: &Shared, on: On<'_>, all: &[&Written<'_, J>]) -> Result<(), Fault> {
     let writes: Vec<&state::Write> = all.iter().flat_map(|written| &written.state).collect();
     state::write(shared, on, &writes).await?;
     let runs: Vec<&RunRow> = all.iter().flat_map(|written| written.runs).collect();
-    write_runs(shared, on, &runs).await?;
-    Ok(stored)
+    write_runs(shared, on, &runs).await
 }
 
 async fn write_runs(shared: &Shared, on: On<'_>, runs: &[&RunRow]) -> Result<(), Fault> {

@@ -34,7 +34,7 @@ where
             }
             received = calls.recv_many(&mut group, room), if room > 0 => {
                 if received == 0 {
-                    return;
+                    break;
                 }
             }
         }
@@ -50,4 +50,9 @@ where
             writing.spawn(commit(std::mem::take(&mut group)));
         }
     }
+    // What was taken in is still written.
+    if !group.is_empty() {
+        writing.spawn(commit(group));
+    }
+    while writing.join_next().await.is_some() {}
 }

@@ -19,6 +19,7 @@ mod heart;
 mod listener;
 mod notifier;
 mod options;
+pub mod pgboss;
 mod queue;
 mod rows;
 pub mod schema;
@@ -33,6 +34,7 @@ mod tls;
 pub use call::SqlCall;
 pub use options::{PostgresOptions, Retention};
 pub use store::PostgresStore;
+pub use tls::SslMode;
 
 /// The page's Rust, compiled with the doctests; it needs the driver. Packaged sources do not have the page.
 #[cfg(doctest)]

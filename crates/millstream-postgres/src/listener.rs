@@ -3,9 +3,12 @@
 //! A pooler that shares server connections swallows notifications. So a listener first sends itself one; if that does
 //! not come, it says so once, and the process polls.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
-use millstream_core::Wake;
+use millstream_core::{QueueName, Wake};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_postgres::AsyncMessage;
 
@@ -61,6 +64,9 @@ async fn listen(shared: &Arc<Shared>, wait: &mut Duration) -> Result<Ended, Faul
     let mut driver = JoinSet::new();
     driver.spawn(drive(wire, shared.clone(), heard));
     client.batch_execute(&format!("listen \"{}\"", shared.schema.channel())).await?;
+    if let Some(channel) = &shared.boss_channel {
+        client.batch_execute(&format!("listen \"{channel}\"")).await?;
+    }
     let probe = format!("select pg_notify('{}', '{}:p')", shared.schema.channel(), shared.origin);
     client.batch_execute(&probe).await?;
     let probed = tokio::time::timeout(PROBE_WITHIN, async { hears.wait_for(|heard| *heard).await.map(drop) }).await;
@@ -70,8 +76,7 @@ async fn listen(shared: &Arc<Shared>, wait: &mut Duration) -> Result<Ended, Faul
         Err(_) => return Ok(Ended::Deaf),
     }
     *wait = RETRY_FIRST;
-    // Whatever was notified while nobody listened.
-    shared.signals.everything();
+    let _hearing = Hearing::begin(shared);
     loop {
         tokio::select! {
             _ = driver.join_next() => return Ok(Ended::Broken),
@@ -85,9 +90,32 @@ async fn listen(shared: &Arc<Shared>, wait: &mut Duration) -> Result<Ended, Faul
     }
 }
 
+/// For as long as notifications arrive.
+struct Hearing<'a>(&'a Shared);
+
+impl<'a> Hearing<'a> {
+    fn begin(shared: &'a Shared) -> Self {
+        shared.hearing.store(true, Ordering::Relaxed);
+        // Whatever was notified while nobody listened.
+        shared.signals.everything();
+        Self(shared)
+    }
+}
+
+impl Drop for Hearing<'_> {
+    fn drop(&mut self) {
+        self.0.hearing.store(false, Ordering::Relaxed);
+        // Who relied on it looks by itself again.
+        self.0.signals.everything();
+    }
+}
+
 async fn drive(mut wire: Wire, shared: Arc<Shared>, heard: watch::Sender<bool>) {
     while let Some(message) = std::future::poll_fn(|cx| wire.poll_message(cx)).await {
         match message {
+            Ok(AsyncMessage::Notification(note)) if Some(note.channel()) == shared.boss_channel.as_deref() => {
+                named(&shared, note.payload(), Wake::Work);
+            }
             Ok(AsyncMessage::Notification(note)) => hear(&shared, note.payload(), &heard),
             Ok(_) => {}
             Err(error) => {
@@ -98,7 +126,8 @@ async fn drive(mut wire: Wire, shared: Arc<Shared>, heard: watch::Sender<bool>) 
     }
 }
 
-/// `e` and the head: events were numbered. `<origin>:` then `w` work, `b` beat, `f` feed, `p` probe.
+/// `e` and the head: events were numbered. `<origin>:` then `w` work, `b` beat, `n` and `m` the same by name, `f` feed,
+/// `p` probe.
 fn hear(shared: &Shared, payload: &str, heard: &watch::Sender<bool>) {
     if let Some(head) = payload.strip_prefix('e').and_then(|head| head.parse().ok()) {
         return shared.signals.log_grew(Some(head));
@@ -112,8 +141,20 @@ fn hear(shared: &Shared, payload: &str, heard: &watch::Sender<bool>) {
     match word.split_at_checked(1) {
         Some(("w", queues)) => wake(shared, queues, Wake::Work),
         Some(("b", queues)) => wake(shared, queues, Wake::Beat),
+        Some(("n", queues)) => named(shared, queues, Wake::Work),
+        Some(("m", queues)) => named(shared, queues, Wake::Beat),
         Some(("f", _)) => shared.signals.feed.send_modify(|epoch| *epoch += 1),
         _ => {}
+    }
+}
+
+/// Queues by their names.
+fn named(shared: &Shared, queues: &str, wake: Wake) {
+    for queue in queues.split(',').filter_map(|name| QueueName::new(name).ok()) {
+        match wake {
+            Wake::Work => shared.signals.work(&queue),
+            Wake::Beat => shared.signals.beat(&queue),
+        }
     }
 }
 

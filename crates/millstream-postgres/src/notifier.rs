@@ -2,11 +2,12 @@
 //! a transaction that enqueues or settles: NOTIFY holds a lock of the whole database until its commit.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use millstream_core::QueueName;
 use tokio::sync::Notify;
 
 use crate::{
@@ -19,6 +20,8 @@ use crate::{
 const APART: Duration = Duration::from_millis(2);
 /// Queues named in one notification; more are told as "any". A payload holds 8,000 bytes.
 const QUEUES_MAX: usize = 500;
+/// Bytes of names in one notification.
+const PAYLOAD_BYTES_MAX: usize = 7_000;
 /// Queue events of one insert.
 const FEED_BATCH: usize = 1_000;
 /// Queue events that wait to be told; more than that lose the oldest, as a slow watcher does.
@@ -36,6 +39,9 @@ struct Pending {
     work: BTreeSet<i32>,
     beat: BTreeSet<i32>,
     feed: Vec<String>,
+    /// Queues of pg-boss's tables, which have no number; whether pg-boss's own workers are told, too.
+    named: BTreeMap<QueueName, bool>,
+    named_beat: BTreeSet<QueueName>,
 }
 
 impl Notifier {
@@ -47,6 +53,17 @@ impl Notifier {
 
     pub(crate) fn beat(&self, queue: i32) {
         lock(&self.pending).beat.insert(queue);
+        self.some.notify_one();
+    }
+
+    /// There may be work in a queue of pg-boss's; `everybody`: its own workers listen, too.
+    pub(crate) fn named(&self, queue: &QueueName, everybody: bool) {
+        *lock(&self.pending).named.entry(queue.clone()).or_default() |= everybody;
+        self.some.notify_one();
+    }
+
+    pub(crate) fn named_beat(&self, queue: &QueueName) {
+        lock(&self.pending).named_beat.insert(queue.clone());
         self.some.notify_one();
     }
 
@@ -86,10 +103,32 @@ async fn tell(shared: &Shared, pending: Pending) -> Result<(), Fault> {
     words.extend(word('w', &pending.work));
     words.extend(word('b', &pending.beat));
     words.extend((!pending.feed.is_empty()).then(|| "f".to_owned()));
+    words.extend(named('n', pending.named.keys()));
+    words.extend(named('m', pending.named_beat.iter()));
     for word in words {
         shared.run(on, Sql::FeedNotify, &[&channel, &format!("{}:{word}", shared.origin)]).await?;
     }
+    if let Some(channel) = &shared.boss_channel {
+        for queue in pending.named.iter().filter(|(_, everybody)| **everybody).map(|(queue, _)| queue) {
+            shared.run(on, Sql::FeedNotify, &[channel, &queue.as_str()]).await?;
+        }
+    }
     Ok(())
+}
+
+/// `nmail,reports`, as many as a payload holds in each.
+fn named<'a>(kind: char, queues: impl Iterator<Item = &'a QueueName>) -> Vec<String> {
+    let mut words: Vec<String> = Vec::new();
+    for queue in queues {
+        match words.last_mut().filter(|word| word.len() + queue.as_str().len() < PAYLOAD_BYTES_MAX) {
+            Some(word) => {
+                word.push(',');
+                word.push_str(queue.as_str());
+            }
+            None => words.push(format!("{kind}{queue}")),
+        }
+    }
+    words
 }
 
 /// `w1,2,3`, or `w*` for too many; `None` for none.

@@ -4,6 +4,8 @@ use std::{path::PathBuf, time::Duration};
 
 use millstream_core::{Error, Result, limits::DELAY_MAX};
 
+use crate::tls::SslMode;
+
 /// Where the database is, and how to talk to it.
 ///
 /// ```
@@ -34,6 +36,8 @@ pub struct PostgresOptions {
     pub pool_size: usize,
     /// What the server's views show. `millstream` by default.
     pub application_name: String,
+    /// How much of TLS; `None`: what the URL says, else [`SslMode::Prefer`].
+    pub ssl_mode: Option<SslMode>,
     /// A file of certificates to trust instead of the system's.
     pub ssl_root_cert: Option<PathBuf>,
     /// Whether processes wake each other with LISTEN and NOTIFY; `false`: they poll. On by default, and off by itself,
@@ -88,6 +92,7 @@ impl Default for PostgresOptions {
             schema: "millstream".to_owned(),
             pool_size: 10,
             application_name: "millstream".to_owned(),
+            ssl_mode: None,
             ssl_root_cert: None,
             notify: true,
             prepare: None,

@@ -21,6 +21,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0002_functions", include_str!("../migrations/0002_functions.sql")),
     ("0003_calls", include_str!("../migrations/0003_calls.sql")),
     ("0004_groups", include_str!("../migrations/0004_groups.sql")),
+    ("0005_pgboss", include_str!("../migrations/0005_pgboss.sql")),
 ];
 
 /// The oldest server that has all that is used.
@@ -80,19 +81,35 @@ pub async fn up(options: &PostgresOptions) -> Result<SchemaStatus> {
     migrate(&session.client, &session.schema).await
 }
 
+/// Drops the schema with everything that is in it; one that is not there is as well. For stores that were made for a
+/// trial or a measurement.
+///
+/// # Errors
+///
+/// As [`status`].
+pub async fn remove(options: &PostgresOptions) -> Result<()> {
+    let session = Session::open(options).await?;
+    let dropped = session.client.batch_execute(&session.schema.fill("drop schema if exists {schema} cascade")).await;
+    dropped.map_err(|error| Fault::from(error).told("drop the schema"))
+}
+
 /// A connection of its own, for as long as a call takes.
-struct Session {
+pub(crate) struct Session {
     client: Client,
     schema: SchemaName,
     _driver: JoinSet<()>,
 }
 
 impl Session {
-    async fn open(options: &PostgresOptions) -> Result<Self> {
+    pub(crate) async fn open(options: &PostgresOptions) -> Result<Self> {
         let schema = SchemaName::new(&options.schema)?;
         let connector = Connector::new(Target::read(options)?, tokio::runtime::Handle::current())?;
         let (client, driver) = open(&Arc::new(connector)).await.map_err(|fault| fault.told("connect"))?;
         Ok(Self { client, schema, _driver: driver })
+    }
+
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
     }
 }
 

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -28,6 +31,9 @@ use crate::{
     sql::{On, Param, Sql, Texts},
 };
 
+/// How often who hears every signal looks for itself all the same.
+const SAFETY: Duration = Duration::from_secs(10);
+
 /// Written once at connecting; what changes inside says who writes it.
 pub(crate) struct Shared {
     pub(crate) options: StoreOptions,
@@ -37,11 +43,15 @@ pub(crate) struct Shared {
     pub(crate) origin: String,
     /// Whether NOTIFY is sent at all.
     pub(crate) notify: bool,
+    /// The channel on which pg-boss's own processes wake each other, where the store works their tables.
+    pub(crate) boss_channel: Option<String>,
     pub(crate) pool: Pool,
     pub(crate) texts: Texts,
     pub(crate) connector: Arc<Connector>,
     pub(crate) heart: Heart,
     pub(crate) signals: Signals,
+    /// Whether the listener hears other processes just now. Written by it.
+    pub(crate) hearing: AtomicBool,
     pub(crate) notifier: Notifier,
     pub(crate) floors: Floors,
     pub(crate) enqueues: mpsc::Sender<EnqueueCall>,
@@ -75,6 +85,7 @@ pub(crate) struct Parts {
     pub(crate) realm: Realm,
     pub(crate) schema: SchemaName,
     pub(crate) notify: bool,
+    pub(crate) boss_channel: Option<String>,
     pub(crate) pooled: bool,
     pub(crate) retention: Retention,
     pub(crate) pool: Pool,
@@ -86,14 +97,27 @@ pub(crate) struct Parts {
 
 impl Shared {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { options, realm, schema, notify, pooled, retention, pool, texts, connector, enqueues, appends } =
-            parts;
+        let Parts {
+            options,
+            realm,
+            schema,
+            notify,
+            boss_channel,
+            pooled,
+            retention,
+            pool,
+            texts,
+            connector,
+            enqueues,
+            appends,
+        } = parts;
         let muted = options.signals == Wakes::Muted;
         Self {
             // From the operating system, not from the options: two processes with one seed are still two.
             origin: format!("{:016x}", SystemEntropy::new().next_u64()),
             notify: notify && !muted,
             signals: Signals::new(muted),
+            hearing: AtomicBool::new(false),
             heart: Heart::default(),
             notifier: Notifier::default(),
             floors: Floors::default(),
@@ -108,6 +132,7 @@ impl Shared {
             options,
             realm,
             schema,
+            boss_channel,
             pool,
             texts,
             connector,
@@ -274,6 +299,16 @@ impl Shared {
     /// Notes that tallies were written.
     pub(crate) fn tallied(&self) {
         self.tallies.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    }
+
+    /// Whether signals of other processes arrive, as far as is known: then looking is a safety net.
+    pub(crate) fn hears(&self) -> bool {
+        self.hearing.load(Ordering::Relaxed)
+    }
+
+    /// How often who waits for a signal looks for itself.
+    pub(crate) fn poll(&self) -> Duration {
+        if self.hears() { SAFETY.max(self.options.poll) } else { self.options.poll }
     }
 
     pub(crate) fn lease(&self) -> Duration {

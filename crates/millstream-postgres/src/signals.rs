@@ -128,6 +128,11 @@ impl Signals {
         self.log.subscribe()
     }
 
+    /// Whether anybody in this process follows the log.
+    pub(crate) fn is_followed(&self) -> bool {
+        self.log.receiver_count() > 0
+    }
+
     /// Hands a queue event to the watchers of this process.
     pub(crate) fn tell(&self, event: QueueEvent) {
         if let Some(feed) = lock(&self.feeds).get(&event.queue) {

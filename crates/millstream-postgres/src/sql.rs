@@ -8,18 +8,25 @@ use tokio_postgres::{
 
 use crate::rows::Time;
 
+/// Lists statements by name: an enum, with path and text of each in its order.
 macro_rules! statements {
-    ($($name:ident = $path:literal,)*) => {
-        /// A statement of the folder `sql`.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(crate) enum Sql { $($name,)* }
+    ($(#[$doc:meta])* $kind:ident, $root:literal: $($name:ident = $path:literal,)*) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub(crate) enum $kind { $($name,)* }
 
-        /// Path and text of every statement, in the order of [`Sql`].
-        const ALL: &[(&str, &str)] = &[$(($path, include_str!(concat!("../sql/", $path, ".sql"))),)*];
+        impl $kind {
+            /// Path and text of every statement, in the order of the names.
+            pub(crate) const ALL: &[(&'static str, &'static str)] =
+                &[$(($path, include_str!(concat!($root, $path, ".sql"))),)*];
+        }
     };
 }
+pub(crate) use statements;
 
 statements! {
+    /// A statement of the folder `sql`, but for those on pg-boss's tables.
+    Sql, "../sql/":
     QueueEnsure = "queue/ensure",
     QueueFind = "queue/find",
     QueuePause = "queue/pause",
@@ -131,7 +138,7 @@ pub(crate) enum On<'a> {
 
 impl Texts {
     pub(crate) fn new(schema: &crate::options::SchemaName, prepare: bool) -> Self {
-        Self { texts: ALL.iter().map(|(_, text)| schema.fill(text)).collect(), prepare }
+        Self { texts: Sql::ALL.iter().map(|(_, text)| schema.fill(text)).collect(), prepare }
     }
 
     /// Runs a statement and answers its rows.
@@ -141,7 +148,16 @@ impl Texts {
         sql: Sql,
         params: &[&(dyn Param + Sync)],
     ) -> Result<Vec<Row>, tokio_postgres::Error> {
-        let text = &self.texts[sql as usize];
+        self.run_text(on, &self.texts[sql as usize], params).await
+    }
+
+    /// Runs a statement by its text.
+    pub(crate) async fn run_text(
+        &self,
+        on: On<'_>,
+        text: &str,
+        params: &[&(dyn Param + Sync)],
+    ) -> Result<Vec<Row>, tokio_postgres::Error> {
         let types = || params.iter().map(|param| param.kind());
         if self.prepare && !matches!(on, On::Own(_)) {
             let types: Vec<Type> = types().collect();
@@ -202,6 +218,7 @@ params! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pgboss::sql::BossSql;
 
     /// Every file is a statement here, and says what it promises.
     #[test]
@@ -210,15 +227,19 @@ mod tests {
         let mut files = Vec::new();
         for noun in std::fs::read_dir(&root).unwrap() {
             for file in std::fs::read_dir(noun.unwrap().path()).unwrap() {
-                let path = file.unwrap().path().with_extension("");
-                files.push(path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned());
+                let path = file.unwrap().path();
+                if path.is_file() {
+                    let path = path.with_extension("");
+                    files.push(path.strip_prefix(&root).unwrap().to_str().unwrap().to_owned());
+                }
             }
         }
         files.sort();
-        let mut known: Vec<&str> = ALL.iter().map(|(path, _)| *path).collect();
+        let all = || Sql::ALL.iter().chain(BossSql::ALL);
+        let mut known: Vec<&str> = all().map(|(path, _)| *path).collect();
         known.sort_unstable();
         assert_eq!(files, known);
-        for (path, text) in ALL {
+        for (path, text) in all() {
             assert!(text.starts_with("-- "), "{path} has no header");
         }
     }

@@ -65,6 +65,16 @@ impl PostgresStore {
     /// [`Error::Invalid`] for options that cannot work, [`Error::Unavailable`] where the database cannot be reached,
     /// [`Error::Schema`] for a schema or server of a version that does not fit.
     pub async fn connect(options: PostgresOptions, store: StoreOptions) -> Result<Self> {
+        Self::connect_beside(options, store, async |_| Ok(None)).await
+    }
+
+    /// As [`connect`](Self::connect), with a look at what is beside this schema in the database; it answers the channel
+    /// of pg-boss's.
+    pub(crate) async fn connect_beside(
+        options: PostgresOptions,
+        store: StoreOptions,
+        look: impl AsyncFnOnce(&Client) -> Result<Option<String>>,
+    ) -> Result<Self> {
         options.check()?;
         if store.lease < LEASE_MIN {
             return Err(Error::invalid("lease", store.lease, format!("at least {LEASE_MIN:?}")));
@@ -80,14 +90,15 @@ impl PostgresStore {
             false => schema::refuse_older(&status)?,
         }
         let pooler = is_pooled(&connector, &client).await.map_err(|fault| fault.told("look for a pooler"))?;
+        let boss_channel = look(&client).await?;
         drop((client, driver));
         let prepare = options.prepare.unwrap_or(!pooler);
         let realm = Realm::new(format!("{realm}:{}", name.as_str()));
-        Self::start(options, store, Place { name, realm, connector, prepare, pooler })
+        Self::start(options, store, Place { name, realm, connector, prepare, pooler, boss_channel })
     }
 
     fn start(options: PostgresOptions, store: StoreOptions, place: Place) -> Result<Self> {
-        let Place { name, realm, connector, prepare, pooler } = place;
+        let Place { name, realm, connector, prepare, pooler, boss_channel } = place;
         let session = Arc::new(connector.with_session(prepare));
         let pool = pool(&options, &session)?;
         let (enqueues, to_enqueue) = mpsc::channel(group::BACKLOG);
@@ -98,6 +109,7 @@ impl PostgresStore {
             realm,
             schema: name,
             notify: options.notify,
+            boss_channel,
             pooled: pooler,
             retention: options.retention,
             pool,
@@ -134,6 +146,7 @@ struct Place {
     connector: Arc<Connector>,
     prepare: bool,
     pooler: bool,
+    boss_channel: Option<String>,
 }
 
 fn pool(options: &PostgresOptions, connector: &Arc<Connector>) -> Result<Pool> {

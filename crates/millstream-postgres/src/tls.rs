@@ -16,7 +16,8 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 /// How much of TLS is asked for, as libpq names it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum SslMode {
+pub enum SslMode {
+    /// Without.
     Disable,
     /// Without, and with only where the server refuses that.
     Allow,
@@ -32,7 +33,12 @@ pub(crate) enum SslMode {
 }
 
 impl SslMode {
-    pub(crate) fn read(text: &str) -> Result<Self> {
+    /// Reads libpq's name of it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for any other text.
+    pub fn read(text: &str) -> Result<Self> {
         Ok(match text {
             "disable" => Self::Disable,
             "allow" => Self::Allow,

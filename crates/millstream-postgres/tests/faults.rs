@@ -3,9 +3,9 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use millstream_core::{
-    Append, Effects, EventStore, JobContext, JobError, JobId, JobName, JobState, JobStore, NewEvent, NewJob, Outcome,
-    Pattern, QueueName, QueueProvider, Result, Settlement, StartFrom, Store, StoreOptions, Stores, StreamName, Verdict,
-    Want, WorkerManager, WorkerOptions,
+    Append, Bus, Effects, EventQuery, EventStore, JobContext, JobError, JobId, JobName, JobState, JobStore, NewEvent,
+    NewJob, Outcome, Pattern, QueueName, QueueProvider, Result, Settlement, StartFrom, Store, StoreOptions, Stores,
+    StreamName, Verdict, Want, WorkerManager, WorkerOptions,
 };
 use millstream_postgres::{PostgresOptions, PostgresStore, schema};
 use millstream_servers::{
@@ -240,8 +240,11 @@ async fn a_schema_is_brought_up_once_and_a_newer_one_is_refused() {
         }
         assert_eq!(schema::pending(&options).await.unwrap(), "");
         database.run("insert into millstream.migration (version, name) values (999, 'of tomorrow')").unwrap();
-        let refused = PostgresStore::connect(options, StoreOptions::default()).await;
+        let refused = PostgresStore::connect(options.clone(), StoreOptions::default()).await;
         assert!(matches!(refused, Err(millstream_core::Error::Schema { .. })), "{refused:?}");
+        schema::remove(&options).await.unwrap();
+        assert_eq!(schema::status(&options).await.unwrap().found, None);
+        schema::remove(&options).await.unwrap();
     }
 }
 
@@ -264,4 +267,27 @@ async fn an_owner_of_the_schema_needs_no_right_to_create_one() {
         assert!(format!("{refused:?}").contains("permission denied"), "{refused:?}");
         database.run(&format!("drop owned by {role} cascade; drop role {role}")).unwrap();
     }
+}
+
+/// While the store is down, what is published is refused, and nobody hears of it; nothing has to be opened again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bus_goes_on_when_its_store_is_back() {
+    let mut server = Postgres::start(millstream_servers::Version::V15).unwrap();
+    let store = PostgresStore::connect(PostgresOptions::new(server.url()), StoreOptions::default()).await.unwrap();
+    let bus = Bus::new(std::sync::Arc::new(store.clone()));
+    let mut listener = bus.listen(Pattern::All);
+    let named = |kind: &str| Append::one(StreamName::new("s").unwrap(), NewEvent::new(kind, json!(1))).key(kind);
+    bus.publish(&[named("before")]).await.unwrap();
+    server.stop(Mode::Immediate).unwrap();
+    let refused = bus.publish(&[named("meanwhile")]).await.unwrap_err();
+    assert!(refused.is_transient(), "{refused}");
+    server.start_again().unwrap();
+    lasting(async || bus.publish(&[named("after")]).await).await;
+    for kind in ["before", "after"] {
+        let heard = tokio::time::timeout(PATIENCE, listener.next()).await.unwrap().unwrap();
+        assert_eq!(&*heard.event.kind, kind);
+    }
+    let stored: Vec<_> = store.query(&EventQuery::of(Pattern::All)).await.unwrap();
+    assert_eq!(stored.iter().map(|event| &*event.kind).collect::<Vec<_>>(), ["before", "after"]);
+    store.close().await.unwrap();
 }

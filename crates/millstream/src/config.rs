@@ -21,7 +21,7 @@ use millstream_core::{JobEvents, QueueDefaults, QueueName, Result, StoreOptions}
 pub use backend::{Backend, FILE_DEFAULT};
 pub use key::{Key, Kind};
 pub use keys::Group;
-pub use postgres::PostgresBackend;
+pub use postgres::{PgBossBackend, PostgresBackend};
 pub use sources::{FILE_NAME, Sources};
 
 /// A configuration that was checked as a whole.

@@ -8,9 +8,9 @@ use std::collections::HashMap;
 
 use millstream_core::{QueueWorkerOptions, Result, StoreOptions, Stores, WorkerManager, WorkerOptions};
 
-#[cfg(feature = "postgres")]
-use crate::config::PostgresBackend;
 use crate::config::{Backend, Config};
+#[cfg(feature = "postgres")]
+use crate::config::{PgBossBackend, PostgresBackend};
 
 impl Config {
     /// Opens every store it names, each once.
@@ -74,6 +74,11 @@ impl Opened {
             return Ok(stores.clone());
         }
         let stores = opened(backend, self.options.clone()).await?;
+        #[cfg(feature = "postgres")]
+        if let Backend::PgBoss(boss) = backend {
+            // Events and state beside pg-boss's tables are the same object's.
+            self.stores.insert(Backend::Postgres(boss.postgres.clone()), stores.clone());
+        }
         self.stores.insert(backend.clone(), stores.clone());
         Ok(stores)
     }
@@ -95,7 +100,12 @@ async fn opened(backend: &Backend, options: StoreOptions) -> Result<Stores> {
         Backend::Sqlite(path) => Ok(Stores::of(millstream_sqlite::SqliteStore::open(path, options).await?)),
         #[cfg(feature = "postgres")]
         Backend::Postgres(postgres) => {
-            let store = millstream_postgres::PostgresStore::connect(postgres_options(postgres), options).await?;
+            let store = millstream_postgres::PostgresStore::connect(postgres_options(postgres)?, options).await?;
+            Ok(Stores::of(std::sync::Arc::new(store)))
+        }
+        #[cfg(feature = "postgres")]
+        Backend::PgBoss(boss) => {
+            let store = millstream_postgres::pgboss::PgBossStore::connect(pgboss_options(boss)?, options).await?;
             Ok(Stores::of(std::sync::Arc::new(store)))
         }
         #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
@@ -108,9 +118,9 @@ async fn opened(backend: &Backend, options: StoreOptions) -> Result<Stores> {
 
 /// What the driver's crate is opened with.
 #[cfg(feature = "postgres")]
-pub(crate) fn postgres_options(postgres: &PostgresBackend) -> millstream_postgres::PostgresOptions {
+pub(crate) fn postgres_options(postgres: &PostgresBackend) -> Result<millstream_postgres::PostgresOptions> {
     let base = millstream_postgres::PostgresOptions::default();
-    millstream_postgres::PostgresOptions {
+    Ok(millstream_postgres::PostgresOptions {
         url: postgres.url.clone(),
         host: postgres.host.clone(),
         port: postgres.port,
@@ -119,17 +129,83 @@ pub(crate) fn postgres_options(postgres: &PostgresBackend) -> millstream_postgre
         password: postgres.password.clone(),
         schema: postgres.schema.clone(),
         pool_size: postgres.pool_size.map_or(base.pool_size, |size| size as usize),
+        ssl_mode: postgres.ssl_mode.as_deref().map(millstream_postgres::SslMode::read).transpose()?,
+        ssl_root_cert: postgres.ssl_root_cert.clone(),
+        notify: postgres.notify.unwrap_or(base.notify),
+        prepare: postgres.prepare.or(base.prepare),
+        migrate: postgres.migrate.unwrap_or(base.migrate),
         retention: millstream_postgres::Retention {
             age: postgres.retention_days.map(|days| std::time::Duration::from_secs(days * 24 * 60 * 60)),
             bytes: postgres.retention_mb.map(|size| size * 1024 * 1024),
             ..base.retention
         },
         ..base
-    }
+    })
+}
+
+/// What the store on pg-boss's tables is opened with.
+#[cfg(feature = "postgres")]
+pub(crate) fn pgboss_options(boss: &PgBossBackend) -> Result<millstream_postgres::pgboss::PgBossOptions> {
+    use millstream_postgres::pgboss::{PgBossOptions, QueueSettings};
+    use std::time::Duration;
+
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    Ok(PgBossOptions {
+        postgres: postgres_options(&boss.postgres)?,
+        queue: QueueSettings {
+            retry_limit: boss.retry_limit,
+            retry_delay: Duration::from_secs(boss.retry_delay_secs),
+            retry_backoff: false,
+            retry_delay_max: None,
+            expire: Duration::from_secs(boss.expire_hours * 3600),
+            retention: days(boss.retention_days),
+            delete_after: days(boss.delete_after_days),
+            ..QueueSettings::default()
+        },
+        ..PgBossOptions::new("").schema(&boss.schema)
+    })
 }
 
 /// A configuration that was checked names only stores of this build; one made by hand may not.
 #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
 pub(crate) fn not_in_this_build(backend: &Backend) -> millstream_core::Error {
     millstream_core::Error::Config(format!("this build has no store for {backend}"))
+}
+
+#[cfg(all(test, feature = "postgres"))]
+mod tests {
+    use std::path::Path;
+
+    use millstream_postgres::SslMode;
+
+    use super::*;
+    use crate::config::Sources;
+
+    #[test]
+    fn what_the_configuration_says_of_postgres_reaches_the_store() {
+        let set = |keys: &[(&str, &str)]| {
+            let sources = Sources::default().directory("/etc").set("queue.postgres.host", "db");
+            keys.iter().fold(sources, |sources, (key, value)| sources.set(format!("queue.postgres.{key}"), *value))
+        };
+        let options = |keys: &[(&str, &str)]| match Config::load(&set(keys)).unwrap().queue {
+            Backend::Postgres(postgres) => postgres_options(&postgres).unwrap(),
+            other => panic!("{other}"),
+        };
+        let base = options(&[]);
+        assert_eq!((base.ssl_mode, base.ssl_root_cert), (None, None));
+        assert_eq!((base.notify, base.prepare, base.migrate), (true, None, true));
+
+        let off = [("notify", "false"), ("prepare", "false"), ("migrate", "false")];
+        let own = options(&[&off[..], &[("sslmode", "verify-ca"), ("sslrootcert", "ca.pem")]].concat());
+        assert_eq!(
+            (own.ssl_mode, own.ssl_root_cert.as_deref()),
+            (Some(SslMode::VerifyCa), Some(Path::new("/etc/ca.pem")))
+        );
+        assert_eq!((own.notify, own.prepare, own.migrate), (false, Some(false), false));
+        let system = options(&[("sslrootcert", "system")]).ssl_root_cert;
+        assert_eq!(system.as_deref(), Some(Path::new("system")));
+
+        let refused = Config::load(&set(&[("sslmode", "maybe")])).unwrap_err().to_string();
+        assert!(refused.contains("queue.postgres.sslmode: got \"maybe\", expected `disable`"), "{refused}");
+    }
 }

@@ -26,12 +26,17 @@
 //! # }).unwrap();
 //! ```
 
+#[cfg(feature = "bench")]
+mod bed;
 mod config;
 mod factory;
 mod schema;
 
+#[cfg(feature = "bench")]
+pub use bed::ConfigBed;
 pub use config::{
-    Backend, Config, FILE_DEFAULT, FILE_NAME, Group, Key, Kind, PostgresBackend, QueueConfig, Sources, WorkerConfig,
+    Backend, Config, FILE_DEFAULT, FILE_NAME, Group, Key, Kind, PgBossBackend, PostgresBackend, QueueConfig, Sources,
+    WorkerConfig,
 };
 pub use millstream_core::*;
 #[cfg(feature = "postgres")]
@@ -54,4 +59,7 @@ mod pages {
     #[cfg(feature = "postgres")]
     #[doc = include_str!("../../../docs/postgres.md")]
     mod postgres {}
+    #[cfg(feature = "postgres")]
+    #[doc = include_str!("../../../docs/pgboss.md")]
+    mod pgboss {}
 }

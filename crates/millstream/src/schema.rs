@@ -77,11 +77,28 @@ async fn status(backend: &Backend) -> Result<Option<StoreSchema>> {
         }
         #[cfg(feature = "postgres")]
         Backend::Postgres(postgres) => {
-            let options = crate::factory::postgres_options(postgres);
+            let options = crate::factory::postgres_options(postgres)?;
             let status = millstream_postgres::schema::status(&options).await?;
             let pending_sql = millstream_postgres::schema::pending(&options).await?;
             let (found, supported, pending) = (status.found, status.supported, status.pending);
             Ok(Some(StoreSchema { store: postgres.to_string(), found, supported, pending, pending_sql }))
+        }
+        #[cfg(feature = "postgres")]
+        Backend::PgBoss(boss) => {
+            let options = crate::factory::pgboss_options(boss)?;
+            let theirs = millstream_postgres::pgboss::schema::status(&options.postgres, &options.schema).await?;
+            let ours = millstream_postgres::schema::status(&options.postgres).await?;
+            let mut pending_sql = millstream_postgres::schema::pending(&options.postgres).await?;
+            let mut pending = ours.pending;
+            if theirs.found.is_none() {
+                pending.push("pgboss");
+                pending_sql.push_str(&millstream_postgres::pgboss::schema::creation(&options.schema)?);
+            } else {
+                theirs.check()?;
+            }
+            // What is missing of pg-boss's own makes it no current schema, either.
+            let found = ours.found.filter(|_| theirs.found.is_some());
+            Ok(Some(StoreSchema { store: backend.to_string(), found, supported: ours.supported, pending, pending_sql }))
         }
         #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
         other => Err(crate::factory::not_in_this_build(other)),
@@ -98,8 +115,14 @@ async fn up(backend: &Backend) -> Result<()> {
         }
         #[cfg(feature = "postgres")]
         Backend::Postgres(postgres) => {
-            let options = crate::factory::postgres_options(postgres);
+            let options = crate::factory::postgres_options(postgres)?;
             millstream_postgres::schema::up(&options).await.map(drop)
+        }
+        #[cfg(feature = "postgres")]
+        Backend::PgBoss(boss) => {
+            let options = crate::factory::pgboss_options(boss)?;
+            millstream_postgres::pgboss::schema::up(&options.postgres, &options.schema).await?;
+            millstream_postgres::schema::up(&options.postgres).await.map(drop)
         }
         #[cfg(not(all(feature = "sqlite", feature = "postgres")))]
         other => Err(crate::factory::not_in_this_build(other)),

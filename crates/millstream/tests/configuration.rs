@@ -189,18 +189,35 @@ fn a_queue_may_be_worked_in_its_own_way() {
 #[test]
 fn an_adapter_that_is_not_in_this_build_is_refused_by_name() {
     let world = World::empty();
-    for name in ["pgboss", "redis", "bullmq"] {
+    for name in ["redis", "bullmq"] {
         let problems = refused(&world.sources().set("queue.adapter", name));
         assert_eq!(
             problems,
             [format!(
-                "queue.adapter: got `{name}`, expected an adapter of this build: `sqlite`, `memory` or `postgres` (--set)"
+                "queue.adapter: got `{name}`, expected an adapter of this build: `sqlite`, `memory`, `postgres` or `pgboss` (--set)"
             )]
         );
     }
     let problems = refused(&world.sources().set("queue.adapter", "mysql"));
     let all = "`sqlite`, `memory`, `postgres`, `pgboss`, `redis` or `bullmq`";
     assert_eq!(problems, [format!("queue.adapter: got \"mysql\", expected {all} (--set)")]);
+}
+
+/// pg-boss's schema is the queue's; events and state are beside it, in Millstream's own, and share its commits.
+#[test]
+fn pgboss_is_a_queue_beside_our_own_schema() {
+    let world = World::empty();
+    let sources = world.sources().variable("DATABASE_URL", "postgres://db/app").set("queue.adapter", "pgboss");
+    let config = Config::load(&sources).unwrap();
+    let shown = "pgboss, schema pgboss, beside postgres://db/app, schema millstream";
+    assert_eq!(config.queue.to_string(), shown);
+    assert_eq!(config.events.to_string(), "postgres, postgres://db/app, schema millstream");
+    assert!(config.queue.shares_commits(&config.events) && config.events == config.state);
+    let words = sources.set("queue.postgres.schema", "boss").set("queue.postgres.retryLimit", "9");
+    let config = Config::load(&words.set("eventStore.postgres.schema", "mill")).unwrap();
+    assert_eq!(config.queue.to_string(), "pgboss, schema boss, beside postgres://db/app, schema mill");
+    assert_eq!(config.defaults.base.attempts, None, "they are the queue's, not every job's");
+    assert!(config.queue.shares_commits(&config.events));
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use std::os::unix::process::CommandExt;
+use std::os::unix::{fs::PermissionsExt, process::CommandExt};
 
 use crate::{Error, Result, account::Account};
 
@@ -81,6 +81,7 @@ impl Folder {
     pub(crate) fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
         let file = self.path.join(name);
         fs::write(&file, text).map_err(Error::at("write", &file))?;
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).map_err(Error::at("close", &file))?;
         self.account.own(&file)?;
         Ok(file)
     }

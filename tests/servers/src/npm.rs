@@ -29,6 +29,17 @@ pub(crate) fn unpack(package: &str, folder: &Path) -> Result<()> {
     fs::remove_dir_all(&parcel).map_err(Error::at("remove", &parcel))
 }
 
+/// Installs what the `package.json` of `folder` names, beside it.
+pub(crate) fn install(folder: &Path) -> Result<()> {
+    let cache = folder.join(".cache");
+    let mut npm = npm(folder)?;
+    npm.args(["install", "--loglevel=error", "--ignore-scripts", "--no-audit", "--no-fund", "--no-package-lock"]);
+    npm.arg("--prefix").arg(folder).arg("--cache").arg(&cache);
+    npm.args(["--fetch-retries=1", "--fetch-retry-mintimeout=1000"]);
+    command::run(&mut npm)?;
+    fs::remove_dir_all(&cache).map_err(Error::at("remove", &cache))
+}
+
 /// The installed one, or Debian's, unpacked.
 fn npm(folder: &Path) -> Result<Command> {
     if command::find("npm").is_some() && command::run(Command::new("npm").arg("--version")).is_ok() {

@@ -3,7 +3,7 @@
 use std::{
     env,
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     process::Command,
     sync::{
         Arc, OnceLock,
@@ -28,6 +28,9 @@ pub const USER: &str = "postgres";
 const STARTS_MAX: usize = 5;
 
 const READY: &str = "database system is ready to accept connections";
+
+/// What a standby says; the words after it differ between versions.
+const READY_TO_READ: &str = "database system is ready to accept read";
 
 /// Durable as in production, small, and quiet. `listen_addresses` and the port are given at each start.
 const SETTINGS: &[(&str, &str)] = &[
@@ -81,6 +84,8 @@ pub struct Postgres {
     binaries: Binaries,
     login: Login,
     databases: AtomicU32,
+    /// What it says when it is.
+    ready: &'static str,
     service: Service,
 }
 
@@ -128,7 +133,7 @@ impl Postgres {
         let login = Login { address: port::free()?, user: USER, password: format!("{:016x}", port::random()) };
         init(&binaries, &folder, &login.password, settings)?;
         let service = Service::new(format!("PostgreSQL {}", binaries.version()), folder);
-        let mut server = Self { binaries, login, databases: AtomicU32::new(0), service };
+        let mut server = Self { binaries, login, databases: AtomicU32::new(0), ready: READY, service };
         for _ in 1..STARTS_MAX {
             match server.start_again() {
                 Err(error) if error.to_string().contains("could not create any TCP/IP sockets") => {
@@ -146,7 +151,36 @@ impl Postgres {
         let mut postgres = Command::new(self.binaries.program("postgres"));
         postgres.arg("-D").arg(folder.join("data")).arg("-k").arg(folder);
         postgres.args(["-h", "127.0.0.1", "-p", &self.login.address.port().to_string()]);
-        self.service.start(&mut postgres, READY)
+        self.service.start(&mut postgres, self.ready)
+    }
+
+    /// A standby that follows this server, made of a copy of its files: the server is restarted for it. From then on a
+    /// commit is on both, or is not answered. `SELECT pg_promote()` makes the standby a server of its own.
+    pub fn standby(&mut self) -> Result<Self> {
+        let folder = Folder::new("postgres-standby")?;
+        self.stop(Mode::Fast)?;
+        let data = folder.path().join("data");
+        command::run(Command::new("cp").arg("-a").arg(self.folder().join("data")).arg(&data))?;
+        self.start_again()?;
+        folder.write("data/standby.signal", "")?;
+        let settings = data.join("postgresql.auto.conf");
+        let mut text = std::fs::read_to_string(&settings).map_err(Error::at("read", &settings))?;
+        let (ip, port) = (self.login.address.ip(), self.login.address.port());
+        let (user, password) = (self.login.user, &self.login.password);
+        text += &format!("primary_conninfo = 'host={ip} port={port} user={user} password={password}'\n");
+        folder.write("data/postgresql.auto.conf", &text)?;
+        let login = Login { address: port::free()?, ..Login::clone(&self.login) };
+        let mut standby = Self {
+            binaries: self.binaries.clone(),
+            login,
+            databases: AtomicU32::new(0),
+            ready: READY_TO_READ,
+            service: Service::new(format!("PostgreSQL {}, standby", self.version()), folder),
+        };
+        standby.start_again()?;
+        self.query("ALTER SYSTEM SET synchronous_standby_names = '*'")?;
+        self.reload()?;
+        Ok(standby)
     }
 
     /// Returns when every process of the server is gone. A stopped server stays stopped.
@@ -183,6 +217,21 @@ impl Postgres {
     /// The server's folder, with its Unix socket and its data in `data`.
     pub fn folder(&self) -> &Path {
         self.service.folder().path()
+    }
+
+    /// Puts a file that the server's user can read, and nobody else, into its data folder: a certificate, a key, or
+    /// `pg_hba.conf`. Answers where it is.
+    pub fn write(&self, name: &str, text: &str) -> Result<PathBuf> {
+        self.service.folder().write(&format!("data/{name}"), text)
+    }
+
+    /// Has the server read its files and settings again, and waits until it has.
+    pub fn reload(&self) -> Result<()> {
+        let loaded = || self.query("SELECT pg_conf_load_time()");
+        let before = loaded()?;
+        self.query("SELECT pg_reload_conf()")?;
+        while loaded()? == before {}
+        Ok(())
     }
 
     /// The last lines that the server wrote to its log.

@@ -1,5 +1,7 @@
 //! `millstream events`.
 
+mod groups;
+
 use std::sync::Arc;
 
 use clap::{Args, Subcommand};
@@ -28,6 +30,9 @@ pub(crate) enum Events {
     Append(Box<Add>),
     /// Events as they come, until Ctrl-C.
     Tail(Tail),
+    /// Look at consumer groups and steer them.
+    #[command(subcommand)]
+    Groups(groups::Groups),
 }
 
 #[derive(Debug, Args)]
@@ -90,6 +95,9 @@ pub(crate) struct Tail {
     /// Where to begin: `now`, `start`, a position, or a time.
     #[arg(long, default_value = "now", value_parser = start_from)]
     from: StartFrom,
+    /// Goes on with what comes. It always does; this is for who is used to `tail -f`.
+    #[arg(long, short)]
+    follow: bool,
     /// End after this many events.
     #[arg(long, value_name = "N")]
     limit: Option<u64>,
@@ -113,6 +121,7 @@ impl Events {
             Self::Query(query) => query.run(session).await,
             Self::Append(add) => add.run(session).await,
             Self::Tail(tail) => tail.run(session).await,
+            Self::Groups(groups) => groups.run(session).await,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub(crate) mod bench;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod demo;
@@ -31,6 +32,7 @@ pub(crate) async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
     }
     match cli.command {
         Command::Demo(demo) => demo.run(&globals, output).await,
+        Command::Bench(bench) => bench.run(&globals, output).await,
         Command::Work(work) => work.run(&globals, output).await,
         Command::Enqueue(enqueue) => enqueue.run(&globals, output).await,
         Command::Jobs(jobs) => in_session!(jobs),

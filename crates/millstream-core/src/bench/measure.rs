@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One scenario, once. A JSON line of the output.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 pub struct Measure {
     /// Scenario, with what tells its variants apart: `append/8`.
     pub bench: String,
@@ -26,7 +26,7 @@ pub struct Measure {
     pub per_s: Option<f64>,
     /// The raw limit that it is compared with.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub raw: Option<&'static str>,
+    pub raw: Option<String>,
     /// That limit in this run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub raw_per_s: Option<f64>,
@@ -55,7 +55,7 @@ pub struct Measure {
 }
 
 /// Latencies in milliseconds.
-#[derive(Clone, Copy, Debug, Default, Serialize)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize)]
 pub struct Quantiles {
     /// The median.
     pub p50_ms: f64,
@@ -78,6 +78,18 @@ impl Quantiles {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_is_read_as_it_was_written() {
+        let latency = Some(Quantiles { p50_ms: 1.0, p99_ms: 2.0, max_ms: 3.0 });
+        for latency in [latency, None] {
+            let one = Measure { bench: "latency".into(), per_s: Some(2.5), latency, ..Measure::default() };
+            let line = serde_json::to_string(&one).unwrap();
+            let read: Measure = serde_json::from_str(&line).unwrap();
+            assert_eq!(serde_json::to_string(&read).unwrap(), line);
+            assert_eq!(read.latency.is_some(), latency.is_some());
+        }
+    }
 
     #[test]
     fn quantiles_of_a_hundred() {

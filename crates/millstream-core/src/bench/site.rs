@@ -11,7 +11,7 @@ use crate::Stores;
 #[async_trait]
 pub trait Bed: Send + Sync {
     /// Empty stores that nobody else uses.
-    async fn open(&self) -> Result<Box<dyn Site>, Failure>;
+    async fn open(&self) -> Result<Box<dyn Site + '_>, Failure>;
 }
 
 /// The stores of one scenario.

@@ -45,6 +45,8 @@ pub(super) enum Need {
     Groups,
     /// One commit that reaches queue, events and state.
     OneRealm,
+    /// The order in which jobs became ready.
+    ReadyOrder,
 }
 
 /// The future of a running case.

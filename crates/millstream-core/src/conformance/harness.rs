@@ -24,10 +24,18 @@ pub trait Harness: Send + Sync + 'static {
     fn groups(&self) -> bool {
         true
     }
-    /// Whether the broken twins and the muted runs run on it. Another configuration of a store that has them already
-    /// needs none.
+    /// Whether jobs of equal priority run in the order in which they became ready. Where they do not, the cases of that
+    /// order are skipped, and the store says so in its capabilities.
+    fn ready_order(&self) -> bool {
+        true
+    }
+    /// Whether the broken twins run on it. Another configuration of a store that has them already needs none.
     fn twinned(&self) -> bool {
         true
+    }
+    /// Whether the muted runs are for it: as a rule, where the twins are.
+    fn muted(&self) -> bool {
+        self.twinned()
     }
     /// Whether its connections hold. Where they are cut, hints get lost, and a call that takes several commits is begun
     /// again in its middle: the cases of wake-ups, and of what such a call answers, are skipped.

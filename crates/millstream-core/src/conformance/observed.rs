@@ -64,6 +64,10 @@ impl JobStore for Observed {
         self.jobs.lease()
     }
 
+    fn hears(&self) -> bool {
+        self.jobs.hears()
+    }
+
     async fn claim(&self, wants: &[Want]) -> Result<Vec<Claimed>> {
         self.jobs.claim(wants).await
     }

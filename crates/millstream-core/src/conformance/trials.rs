@@ -29,8 +29,10 @@ pub fn trials(harness: &Arc<dyn Harness>) -> Vec<Trial> {
     let mut trials = Vec::new();
     for (noun, case) in cases::all() {
         trials.push(sound(harness, noun, case, Signals::On));
-        if harness.twinned() {
+        if harness.muted() {
             trials.push(sound(harness, noun, case, Signals::Muted));
+        }
+        if harness.twinned() {
             trials.extend(case.breaks_on.iter().map(|fault| twin(harness, noun, case, *fault)));
         }
     }
@@ -92,6 +94,7 @@ fn skipped(case: &Case, harness: &dyn Harness, signals: Signals) -> Option<&'sta
         Need::Signals => (signals == Signals::Muted).then_some("about wake-ups, which are muted"),
         Need::Calm => (!harness.calm()).then_some("about the answer to several commits, some of which are lost"),
         Need::Reopen => (!harness.durable()).then_some("nothing of this store outlives its handles"),
+        Need::ReadyOrder => (!harness.ready_order()).then_some("jobs that come back take their old place"),
         Need::Groups => (!harness.groups()).then_some("this log has no consumer groups"),
         Need::OneRealm => (!harness.one_realm()).then_some("no commit reaches queue, events and state together"),
     };

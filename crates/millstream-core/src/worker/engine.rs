@@ -18,7 +18,7 @@ use super::{
     executor::{Ended, JobExecutor},
     heart::Heart,
     held::Held,
-    keeper::poll_with_jitter,
+    keeper::look_in,
     lanes::{Lanes, Next, Ready},
 };
 use crate::{
@@ -47,6 +47,9 @@ pub(crate) struct Engine {
 
 /// How long a worker that stops waits for each answer of its store: past it, leases bring back what is left.
 pub(crate) const STOP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Polls between two looks for ready jobs, where wake-ups arrive: only what was enqueued without one waits so long.
+const QUIET: u32 = 4;
 
 /// An answer that a worker that stops does not wait for for ever.
 pub(crate) async fn in_time(answer: impl Future<Output = Result<()>>) -> Result<()> {
@@ -167,7 +170,7 @@ impl Engine {
                     waiting = self.register().await;
                 }
                 () = self.lanes.hoarding() => self.give_back(self.lanes.take_hoarded()).await,
-                () = tokio::time::sleep(poll_with_jitter(self.poll, &*self.entropy)) => hungry = true,
+                () = tokio::time::sleep(look_in(self.poll, QUIET, &*self.jobs, &*self.entropy)) => hungry = true,
             }
         }
     }

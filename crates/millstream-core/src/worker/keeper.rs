@@ -12,6 +12,8 @@ use crate::{Timestamp, clock::Clock, entropy::Entropy, error::Result, store::Job
 const RESCUES_PER_LEASE: u32 = 2;
 /// How often finished jobs past their removal, and expired state and keys, are swept.
 const SWEEP_EVERY: Duration = Duration::from_secs(30);
+/// Polls between two looks for what is due, where wake-ups tell of an earlier time than the known one.
+const QUIET: u32 = 10;
 /// Signals closer together than this cost one look.
 const LOOK_APART: Duration = Duration::from_millis(2);
 
@@ -42,10 +44,12 @@ impl Keeper {
                 sweep_at = now + SWEEP_EVERY;
             }
             let wait = due.unwrap_or(Duration::MAX).min(rescue_at.min(sweep_at).saturating_sub(now));
+            // Near its time a job is looked for at every poll: this clock may be behind the store's.
+            let quiet = if due.is_some_and(|due| due < self.poll * (2 * QUIET)) { 1 } else { QUIET };
             tokio::select! {
                 () = self.clock.sleep(wait) => {}
                 () = self.look.notified() => tokio::time::sleep(LOOK_APART).await,
-                () = tokio::time::sleep(poll_with_jitter(self.poll, &*self.entropy)) => {}
+                () = tokio::time::sleep(look_in(self.poll, quiet, &*self.jobs, &*self.entropy)) => {}
             }
         }
     }
@@ -74,7 +78,9 @@ impl Keeper {
     }
 }
 
-/// The poll interval less up to a quarter, so that many processes do not look at once.
-pub(crate) fn poll_with_jitter(poll: Duration, entropy: &dyn Entropy) -> Duration {
-    poll.mul_f64(1.0 - 0.25 * entropy.unit())
+/// When to look again without a signal: after a poll; after so many, where signals arrive. Less up to a quarter, so that
+/// many processes do not look at once.
+pub(crate) fn look_in(poll: Duration, quiet: u32, jobs: &dyn JobStore, entropy: &dyn Entropy) -> Duration {
+    let polls = if jobs.hears() { quiet } else { 1 };
+    (poll * polls).mul_f64(1.0 - 0.25 * entropy.unit())
 }

@@ -22,7 +22,8 @@ pub struct WorkerOptions {
     /// [`Worker::run`](crate::Worker::run).
     pub autorun: bool,
     /// How often the engine looks for itself where a signal could have been lost; real time, up to a quarter of it
-    /// taken off at random so that many processes do not look at once. One second by default.
+    /// taken off at random so that many processes do not look at once. Where the store hears every process's signals,
+    /// it looks a quarter as often for ready jobs, and a tenth as often for due ones. One second by default.
     pub poll: Duration,
     /// How long running jobs get to finish when the workers stop. Ten seconds by default.
     pub grace: Duration,

@@ -25,6 +25,9 @@ const ONCE_MORE: Duration = Duration::from_millis(20);
 /// Passes closer together than this are one; the first goes at once. Under load each pass numbers what many commits
 /// brought, instead of competing with them.
 const APART: Duration = Duration::from_millis(2);
+/// How often a process that follows the log looks for what nobody numbers: appends in other people's transactions, and
+/// those of a process that is gone. Followers that hear every pass look by themselves only now and then.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Until the next pass after one that failed.
 const REST: Duration = Duration::from_millis(250);
 
@@ -41,15 +44,16 @@ pub(crate) async fn run(shared: Arc<Shared>) {
     let mut floor = Floor::default();
     let mut once_more = false;
     loop {
-        if once_more {
-            tokio::select! {
-                () = shared.to_sequence.notified() => {}
-                () = tokio::time::sleep(ONCE_MORE) => once_more = false,
-            }
-        } else {
-            shared.to_sequence.notified().await;
+        tokio::select! {
             // Job events poke it before their commit.
-            once_more = shared.logs_any();
+            () = shared.to_sequence.notified() => once_more = shared.logs_any(),
+            () = tokio::time::sleep(ONCE_MORE), if once_more => once_more = false,
+            () = tokio::time::sleep(LOOK_EVERY) => {
+                if !shared.hears() || !shared.signals.is_followed() {
+                    continue;
+                }
+                floor = Floor::default();
+            }
         }
         if let Err(fault) = pass(&shared, &mut floor, &clock).await {
             tracing::debug!(error = %fault.told("number events"), "numbered later");

@@ -10,7 +10,7 @@ use super::define;
 use crate::{
     effects::{self, Written},
     fault::{Fault, again},
-    queue::enqueue::Stored,
+    queue::enqueue::{self, Entry, Stored},
     rows,
     shared::{Shared, transact},
     sql::{On, Sql},
@@ -79,7 +79,7 @@ pub(super) async fn commit(shared: &Shared, group: &GroupName, step: &CursorMove
         return Ok(advance(shared, group, std::slice::from_ref(step)).await? == [true]);
     }
     check(step)?;
-    let written = Written::of(shared, effects)?;
+    let written = Written::of(effects, |job| Entry::of(shared, job))?;
     again!(format!("commit group `{group}`"), commit_once(shared, group, step, &written))
 }
 
@@ -87,7 +87,7 @@ async fn commit_once(
     shared: &Shared,
     group: &GroupName,
     step: &CursorMove,
-    written: &Written<'_>,
+    written: &Written<'_, Entry>,
 ) -> Result<bool, Fault> {
     let mut queues: Vec<_> = written.jobs.iter().map(|job| &job.queue).collect();
     queues.sort_unstable();
@@ -102,7 +102,10 @@ async fn commit_once(
         if let Some(error) = effects::append(shared, on, &[written]).await?.into_iter().flatten().next() {
             return Err(Fault::Refused(error));
         }
-        effects::write(shared, on, &ids, &[written]).await.map(Some)
+        let jobs: Vec<&Entry> = written.jobs.iter().collect();
+        let stored = enqueue::insert(shared, on, &ids, &jobs).await?;
+        effects::write(shared, on, &[written]).await?;
+        Ok(Some(stored))
     })?;
     let Some(stored): Option<Stored> = stored else { return Ok(false) };
     stored.tell(shared);

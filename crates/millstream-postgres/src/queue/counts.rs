@@ -49,7 +49,15 @@ pub(crate) async fn fold_if_many(shared: &Shared) {
     }
 }
 
-pub(crate) async fn fold(shared: &Shared) -> Result<()> {
+/// Folds the tallies where this process wrote some.
+pub(crate) async fn fold_if_any(shared: &Shared) -> Result<()> {
+    if shared.tallies.load(Ordering::Relaxed) == 0 {
+        return Ok(());
+    }
+    fold(shared).await
+}
+
+async fn fold(shared: &Shared) -> Result<()> {
     shared.tallies.store(0, Ordering::Relaxed);
     shared.call("fold the counts", Sql::QueueFold, &[]).await.map(drop)
 }

@@ -11,7 +11,7 @@ use millstream_core::{
     check_enqueue_batch,
 };
 use serde_json::json;
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio_postgres::Row;
 
 use crate::{
@@ -93,9 +93,26 @@ impl Entry {
 }
 
 /// One caller's jobs, on their way to a commit.
-pub(crate) struct EnqueueCall {
-    entries: Vec<Entry>,
+pub(crate) struct EnqueueCall<E = Entry> {
+    entries: Vec<E>,
     answer: oneshot::Sender<Result<Vec<Enqueued>>>,
+}
+
+/// What takes jobs into tables of one layout.
+pub(crate) trait Intake: Send + Sync + 'static {
+    /// A job, complete and within bounds.
+    type Entry: Send + Sync + 'static;
+
+    /// Stores jobs in a transaction of their own.
+    fn write(&self, entries: &[Self::Entry]) -> impl Future<Output = Result<Vec<Enqueued>>> + Send;
+}
+
+impl Intake for Shared {
+    type Entry = Entry;
+
+    async fn write(&self, entries: &[Entry]) -> Result<Vec<Enqueued>> {
+        write(self, entries).await
+    }
 }
 
 /// Stores a batch in one transaction.
@@ -106,19 +123,28 @@ pub(crate) async fn enqueue(shared: &Arc<Shared>, jobs: &[NewJob]) -> Result<Vec
     }
     let entry = |(index, job)| Entry::of(shared, job).map_err(|error| error.at(format_args!("jobs[{index}]")));
     let entries = jobs.iter().enumerate().map(entry).collect::<Result<Vec<Entry>>>()?;
+    join(&**shared, &shared.enqueues, entries).await
+}
+
+/// Stores jobs with those of other callers, where they are few.
+pub(crate) async fn join<I: Intake>(
+    intake: &I,
+    calls: &mpsc::Sender<EnqueueCall<I::Entry>>,
+    entries: Vec<I::Entry>,
+) -> Result<Vec<Enqueued>> {
     match entries.len() {
         0 => Ok(Vec::new()),
         1..=JOINED_MAX => {
             let (answer, answered) = oneshot::channel();
-            shared.enqueues.send(EnqueueCall { entries, answer }).await.map_err(|_| closed())?;
+            calls.send(EnqueueCall { entries, answer }).await.map_err(|_| closed())?;
             answered.await.map_err(|_| closed())?
         }
-        _ => write(shared, &entries).await,
+        _ => intake.write(&entries).await,
     }
 }
 
 /// Commits a group of calls.
-pub(crate) async fn commit_calls(shared: Arc<Shared>, batch: Vec<EnqueueCall>) {
+pub(crate) async fn commit_calls<I: Intake>(intake: Arc<I>, batch: Vec<EnqueueCall<I::Entry>>) {
     let mut sizes = Vec::with_capacity(batch.len());
     let (mut entries, mut answers) = (Vec::new(), Vec::with_capacity(batch.len()));
     for call in batch {
@@ -126,7 +152,7 @@ pub(crate) async fn commit_calls(shared: Arc<Shared>, batch: Vec<EnqueueCall>) {
         entries.extend(call.entries);
         answers.push(call.answer);
     }
-    match write(&shared, &entries).await {
+    match intake.write(&entries).await {
         Ok(mut stored) => {
             for (size, answer) in sizes.into_iter().zip(answers) {
                 let rest = stored.split_off(size);
@@ -145,7 +171,7 @@ pub(crate) async fn commit_calls(shared: Arc<Shared>, batch: Vec<EnqueueCall>) {
             for (size, answer) in sizes.into_iter().zip(answers) {
                 let (own, others) = rest.split_at(size);
                 rest = others;
-                let _ = answer.send(write(&shared, own).await);
+                let _ = answer.send(intake.write(own).await);
             }
         }
     }

@@ -28,7 +28,7 @@ fn read(claim: &ClaimRef) -> Option<(i64, i64)> {
 }
 
 /// FNV-1a: the same in every process and release.
-fn mark(id: &JobId) -> u32 {
+pub(crate) fn mark(id: &JobId) -> u32 {
     id.as_str().bytes().fold(0x811c_9dc5, |mark, byte| (mark ^ u32::from(byte)).wrapping_mul(0x0100_0193))
 }
 

@@ -5,14 +5,14 @@ pub(crate) mod claim;
 mod control;
 mod counts;
 pub(crate) mod enqueue;
-mod held;
+pub(crate) mod held;
 mod list;
-mod moves;
+pub(crate) mod moves;
 mod promote;
 mod release;
 mod rescue;
 mod schedules;
-mod settle;
+pub(crate) mod settle;
 pub(crate) mod sweep;
 pub(crate) mod watch;
 
@@ -138,5 +138,9 @@ impl JobStore for PostgresStore {
 
     async fn wait(&self, queues: &[QueueName]) -> Wake {
         self.shared().signals.wait(queues).await
+    }
+
+    fn hears(&self) -> bool {
+        self.shared().hears()
     }
 }

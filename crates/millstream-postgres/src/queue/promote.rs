@@ -21,7 +21,11 @@ pub(crate) async fn promote_due(shared: &Shared) -> Result<Option<Timestamp>> {
     counts::fold_if_many(shared).await;
     loop {
         let next = shared.call("look for due jobs", Sql::JobNextDue, &[]).await?;
-        let Some(Time(next)) = next.first().map(|row| row.get("run_at")) else { return Ok(None) };
+        let Some(row) = next.first() else { return Ok(None) };
+        let (Time(next), Time(now)) = (row.get("run_at"), row.get("now"));
+        if next > now {
+            return Ok(Some(next));
+        }
         let promoted = again!("promote due jobs", promote_batch(shared))?;
         let full = promoted.count == BATCH as usize;
         let none = promoted.count == 0;

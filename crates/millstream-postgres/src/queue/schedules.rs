@@ -91,20 +91,24 @@ async fn remove_once(shared: &Shared, queue: &QueueName, key: &str) -> Result<bo
 /// Each schedule fires once per call, with what its `missed` allows: one that catches up more than that is due again
 /// at once, and the answer says so.
 pub(crate) async fn fire(shared: &Shared) -> Result<Option<Timestamp>> {
+    // A plain look first: the one that follows locks rows.
+    let Some((next, now)) = next(shared).await? else { return Ok(None) };
+    if next > now {
+        return Ok(Some(next));
+    }
     let stored = again!("fire schedules", fire_once(shared))?;
     stored.tell(shared);
+    Ok(self::next(shared).await?.map(|(next, _)| next))
+}
+
+/// When the next schedule is due, and the time.
+async fn next(shared: &Shared) -> Result<Option<(Timestamp, Timestamp)>> {
     let next = shared.call("look for due schedules", Sql::ScheduleNext, &[]).await?;
-    Ok(next.first().map(|row| row.get::<_, Time>("next_at").0))
+    Ok(next.first().map(|row| (row.get::<_, Time>("next_at").0, row.get::<_, Time>("now").0)))
 }
 
 async fn fire_once(shared: &Shared) -> Result<Stored, Fault> {
-    let conn = shared.conn().await?;
-    let any = !shared.run(On::Conn(&conn), Sql::ScheduleNext, &[]).await?.is_empty();
-    drop(conn);
-    match any {
-        true => transact!(shared, true, unit => fire_in(shared, unit.on()?)),
-        false => Ok(Stored::default()),
-    }
+    transact!(shared, true, unit => fire_in(shared, unit.on()?))
 }
 
 async fn fire_in(shared: &Shared, on: On<'_>) -> Result<Stored, Fault> {

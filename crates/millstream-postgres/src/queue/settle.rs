@@ -5,7 +5,7 @@ use std::{collections::HashSet, time::Duration};
 use millstream_core::{ClaimRef, JobState, Outcome, Result, Settlement, Verdict, payload};
 
 use super::{
-    enqueue::Stored,
+    enqueue::{self, Entry, Stored},
     held::{self, Held},
     moves::{self, Kind, Move, Moved},
 };
@@ -42,15 +42,15 @@ pub(crate) async fn settle(shared: &Shared, batch: &[Settlement]) -> Result<Vec<
 
 /// An outcome, checked and as JSON text.
 #[derive(Clone)]
-struct Ending {
-    kind: Kind,
-    payload: Option<String>,
+pub(crate) struct Ending {
+    pub(crate) kind: Kind,
+    pub(crate) payload: Option<String>,
     /// `None`: by the job's backoff.
-    wait: Option<Duration>,
+    pub(crate) wait: Option<Duration>,
 }
 
 impl Ending {
-    fn of(outcome: &Outcome) -> Result<Self> {
+    pub(crate) fn of(outcome: &Outcome) -> Result<Self> {
         let now = Some(Duration::ZERO);
         Ok(match outcome {
             Outcome::Done(output) => {
@@ -73,12 +73,12 @@ impl Ending {
 /// One settlement, ready to be written.
 struct Part<'a> {
     claim: &'a ClaimRef,
-    ending: Result<(Ending, Written<'a>)>,
+    ending: Result<(Ending, Written<'a, Entry>)>,
 }
 
 impl<'a> Part<'a> {
     fn of(shared: &Shared, one: &'a Settlement, ending: Result<Ending>) -> Self {
-        let both = ending.and_then(|ending| Ok((ending, Written::of(shared, &one.effects)?)));
+        let both = ending.and_then(|ending| Ok((ending, Written::of(&one.effects, |job| Entry::of(shared, job))?)));
         Self { claim: &one.claim, ending: both }
     }
 }
@@ -190,7 +190,7 @@ async fn write(
             (Some(held), Ok((ending, written))) => accepted.push(Accepted { place, held: *held, ending, written }),
         }
     }
-    let all: Vec<&Written<'_>> = accepted.iter().map(|one| one.written).collect();
+    let all: Vec<&Written<'_, Entry>> = accepted.iter().map(|one| one.written).collect();
     let refused = effects::append(shared, on, &all).await?;
     let mut kept = Vec::new();
     for (one, refused) in accepted.into_iter().zip(refused) {
@@ -199,8 +199,10 @@ async fn write(
             None => kept.push(one),
         }
     }
-    let writes: Vec<&Written<'_>> = kept.iter().map(|one| one.written).collect();
-    let stored = effects::write(shared, on, ids, &writes).await?;
+    let writes: Vec<&Written<'_, Entry>> = kept.iter().map(|one| one.written).collect();
+    let jobs: Vec<&Entry> = writes.iter().flat_map(|written| &written.jobs).collect();
+    let stored = enqueue::insert(shared, on, ids, &jobs).await?;
+    effects::write(shared, on, &writes).await?;
     let ending: Vec<(Held, &Ending)> = kept.iter().map(|one| (one.held, one.ending)).collect();
     let moved = end(shared, on, &ending).await?;
     for (one, state) in kept.iter().zip(&moved.states) {
@@ -217,7 +219,7 @@ struct Accepted<'a> {
     place: usize,
     held: Held,
     ending: &'a Ending,
-    written: &'a Written<'a>,
+    written: &'a Written<'a, Entry>,
 }
 
 /// Locks the jobs whose claims hold; the others become `None`.

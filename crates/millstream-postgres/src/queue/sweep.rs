@@ -30,7 +30,7 @@ pub(crate) async fn sweep(shared: &Shared) -> Result<u64> {
         }
     }
     shared.call("prune the feed", Sql::FeedPrune, &[&FEED_KEPT_SECS]).await?;
-    counts::fold(shared).await?;
+    counts::fold_if_any(shared).await?;
     Ok(swept + events::retention::sweep(shared).await?)
 }
 

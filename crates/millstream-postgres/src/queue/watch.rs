@@ -72,7 +72,7 @@ pub(crate) async fn run(shared: Arc<Shared>) {
             }
             tokio::select! {
                 _ = feed.changed() => {}
-                () = tokio::time::sleep(shared.options.poll) => {}
+                () = tokio::time::sleep(shared.poll()) => {}
                 _ = renew.tick() => {
                     let renewed = shared.call("renew a watch", Sql::FeedWatch, &[&shared.origin, &WATCH_SECS]).await;
                     if let Err(error) = renewed {

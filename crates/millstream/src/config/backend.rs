@@ -9,7 +9,7 @@ use super::{
     key::one_of,
     merged::{Entry, Merged},
     path::KeyPath,
-    postgres::{PostgresBackend, SCHEMA_DEFAULT},
+    postgres::{PgBossBackend, PostgresBackend, SCHEMA_DEFAULT},
     problem::{Origin, Problem, shown, without_password},
     sources::Sources,
 };
@@ -19,9 +19,9 @@ pub const FILE_DEFAULT: &str = "millstream.db";
 
 /// The adapters whose crate is in this build.
 pub(super) const ADAPTERS: &[&str] = match (cfg!(feature = "sqlite"), cfg!(feature = "postgres")) {
-    (true, true) => &["sqlite", "memory", "postgres"],
+    (true, true) => &["sqlite", "memory", "postgres", "pgboss"],
     (true, false) => &["sqlite", "memory"],
-    (false, true) => &["postgres"],
+    (false, true) => &["postgres", "pgboss"],
     (false, false) => &[],
 };
 
@@ -35,6 +35,18 @@ pub enum Backend {
     Sqlite(PathBuf),
     /// A schema of a Postgres database.
     Postgres(PostgresBackend),
+    /// pg-boss's tables, beside a schema of Millstream's own.
+    PgBoss(PgBossBackend),
+}
+
+impl Backend {
+    /// Whether a commit of one reaches the other: what the queue's store writes with a settle.
+    pub fn shares_commits(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::PgBoss(boss), Self::Postgres(postgres)) => boss.postgres == *postgres,
+            _ => self == other,
+        }
+    }
 }
 
 impl fmt::Display for Backend {
@@ -43,6 +55,7 @@ impl fmt::Display for Backend {
             Self::Memory => f.write_str("sqlite, in memory"),
             Self::Sqlite(path) => write!(f, "sqlite, {}", path.display()),
             Self::Postgres(postgres) => write!(f, "postgres, {postgres}"),
+            Self::PgBoss(boss) => write!(f, "pgboss, {boss}"),
         }
     }
 }
@@ -67,6 +80,8 @@ pub(super) struct Picker<'a> {
     pub(super) merged: &'a Merged,
     pub(super) sources: &'a Sources,
     pub(super) problems: &'a mut Vec<Problem>,
+    /// Whether the queue is on pg-boss's tables.
+    pub(super) pgboss: bool,
 }
 
 /// A seam's adapter, and where it was chosen.
@@ -96,6 +111,7 @@ impl Picker<'_> {
         let same = Choice { adapter: family, origin: queue.origin.clone(), same: true };
         let events = self.chosen("eventStore").unwrap_or_else(|| same.clone());
         let state = self.chosen("state").unwrap_or(same);
+        self.pgboss = queue.adapter == "pgboss";
         [queue, events, state]
     }
 
@@ -176,6 +192,7 @@ impl Picker<'_> {
         match &*choice.adapter {
             "memory" => Backend::Memory,
             "postgres" => Backend::Postgres(self.postgres(seam)),
+            "pgboss" => Backend::PgBoss(self.pgboss()),
             _ => self.file(seam),
         }
     }
@@ -213,6 +230,7 @@ impl Picker<'_> {
         // A host of its own is another server than the variable's; other parts only say more of that one.
         let variable = || self.sources.get("DATABASE_URL").filter(|_| !names(from, "host")).map(str::to_owned);
         let number = |key: &str| self.entry(&[from, "postgres", key]).and_then(|entry| entry.value.as_u64());
+        let flag = |key: &str| self.entry(&[from, "postgres", key]).and_then(|entry| entry.value.as_bool());
         PostgresBackend {
             url: self.text(from, "connectionString").or_else(variable).unwrap_or_default(),
             host: self.text(from, "host"),
@@ -220,8 +238,13 @@ impl Picker<'_> {
             database: self.text(from, "database"),
             user: self.text(from, "user"),
             password: self.text(from, "password"),
-            schema: self.text(seam, "schema").or_else(|| self.text("queue", "schema")).unwrap_or(SCHEMA_DEFAULT.into()),
+            schema: self.schema(seam),
             pool_size: number("poolSize").and_then(|size| u32::try_from(size).ok()),
+            ssl_mode: self.text(from, "sslmode"),
+            ssl_root_cert: self.roots(from),
+            notify: flag("notify"),
+            prepare: flag("prepare"),
+            migrate: flag("migrate"),
             retention_days: self.retention("ageDays"),
             retention_mb: self.retention("sizeMb"),
         }
@@ -229,6 +252,40 @@ impl Picker<'_> {
 
     fn retention(&self, key: &str) -> Option<u64> {
         self.entry(&["eventStore", "postgres", "retention", key]).and_then(|entry| entry.value.as_u64())
+    }
+
+    /// The file of trusted certificates; `system` stands for those of the system.
+    fn roots(&self, seam: &str) -> Option<PathBuf> {
+        let entry = self.entry(&[seam, "postgres", "sslrootcert"])?;
+        match entry.value.as_str().unwrap_or_default() {
+            "system" => Some(PathBuf::from("system")),
+            path => Some(self.absolute(path, Some(&entry.origin))),
+        }
+    }
+
+    /// The queue's database, where the schema that the queue names is pg-boss's; what is beside it is where events are.
+    fn pgboss(&self) -> PgBossBackend {
+        let whole = |key: &str| self.entry(&["queue", "postgres", key]).and_then(|entry| entry.value.as_u64());
+        let base = PgBossBackend::default();
+        PgBossBackend {
+            postgres: self.postgres("queue"),
+            schema: self.text("queue", "schema").unwrap_or(base.schema),
+            retry_limit: whole("retryLimit").and_then(|limit| u32::try_from(limit).ok()).unwrap_or(base.retry_limit),
+            retry_delay_secs: whole("retryDelay").unwrap_or(base.retry_delay_secs),
+            expire_hours: whole("expireInHours").unwrap_or(base.expire_hours),
+            retention_days: whole("retentionDays").unwrap_or(base.retention_days),
+            delete_after_days: whole("deleteAfterDays").unwrap_or(base.delete_after_days),
+        }
+    }
+
+    /// The schema of Millstream's own tables. Beside pg-boss's, the queue names pg-boss's schema.
+    fn schema(&self, seam: &str) -> String {
+        let own = match self.pgboss {
+            true => ["eventStore", "state"].into_iter().find_map(|other| self.text(other, "schema")),
+            false => self.text("queue", "schema"),
+        };
+        let named = self.text(seam, "schema").filter(|_| !(self.pgboss && seam == "queue"));
+        named.or(own).unwrap_or_else(|| SCHEMA_DEFAULT.to_owned())
     }
 
     fn text(&self, seam: &str, key: &str) -> Option<String> {

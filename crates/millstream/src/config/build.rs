@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Duration};
 use millstream_core::{Backoff, JobEvents, JobOptions, LEASE_DEFAULT, QueueDefaults, QueueName, Removal};
 
 use super::{
-    Config, QueueConfig, WorkerConfig,
+    Backend, Config, QueueConfig, WorkerConfig,
     backend::{Picker, SEAMS, got, section},
     merged::{Entry, Merged},
     path::KeyPath,
@@ -15,12 +15,16 @@ use super::{
 
 /// Builds the configuration; it is worth something only if `problems` stays empty.
 pub(super) fn build(merged: &Merged, sources: &Sources, problems: &mut Vec<Problem>) -> Config {
-    let mut picker = Picker { merged, sources, problems };
+    let mut picker = Picker { merged, sources, problems, pgboss: false };
     let choices = picker.choices();
     let [queue, events, state] = [0, 1, 2].map(|seam| picker.backend(SEAMS[seam], &choices[seam]));
     let at = Place { merged, place: Vec::new() };
     let lease = at.millis("store.leaseMs").unwrap_or(LEASE_DEFAULT);
-    let words = words_of_pgboss(&at.below("queue").below(section(&choices[0].adapter)));
+    let words = match &queue {
+        // There they are what queues are made with, and a queue that exists keeps its own.
+        Backend::PgBoss(_) => JobOptions::default(),
+        _ => words_of_pgboss(&at.below("queue").below(section(&choices[0].adapter))),
+    };
     let mut defaults =
         QueueDefaults { base: job_options(&at.below("defaultJobOptions"), problems).or(&words), ..Default::default() };
     let mut queues = BTreeMap::new();
@@ -40,7 +44,7 @@ pub(super) fn build(merged: &Merged, sources: &Sources, problems: &mut Vec<Probl
     }
     let job_events = job_events(&at);
     if job_events != JobEvents::Off
-        && queue != events
+        && !queue.shares_commits(&events)
         && let Some(entry) = at.get("queue.events")
     {
         // They are written in the transaction that causes them, which does not reach another store.

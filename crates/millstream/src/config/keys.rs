@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use super::{
     key::{Key, Kind},
     path::{KeyPath, fold, snake},
+    postgres::SSL_MODES,
 };
 
 /// Keys that stand together, under each of these places.
@@ -113,8 +114,38 @@ pub(super) static GROUPS: &[Group] = &[
             leaf("database", Kind::Text, "the user's name", "The database."),
             leaf("user", Kind::Text, "the system user's name", "Who connects."),
             leaf("password", Kind::Secret, "none", "Their password; it is never shown."),
+            leaf(
+                "sslmode",
+                Kind::OneOf(SSL_MODES),
+                "the URL's, else `prefer`",
+                "How much of TLS; only the last two check who the server is.",
+            ),
+            leaf(
+                "sslrootcert",
+                Kind::Path,
+                "`system`",
+                "A file of certificates to trust, in PEM; with one, `require` checks like `verify-ca`.",
+            ),
             leaf("schema", Kind::Text, "`millstream`; pg-boss's tables: `pgboss`", "The schema that holds the tables."),
-            leaf("poolSize", Kind::Whole(1, 1000), "10", "How many connections this process opens at most."),
+            leaf(
+                "poolSize",
+                Kind::Whole(1, 1000),
+                "10",
+                "How many connections the pool opens at most; the listener and the heartbeat have one more each.",
+            ),
+            leaf("notify", Kind::Flag, "true", "Whether processes wake each other with NOTIFY; `false`: they poll."),
+            leaf(
+                "prepare",
+                Kind::Flag,
+                "found out",
+                "Whether the server keeps prepared statements; `false` behind a pooler that shares sessions.",
+            ),
+            leaf(
+                "migrate",
+                Kind::Flag,
+                "true",
+                "Whether opening the store brings its schema up; `false`: an older one is refused.",
+            ),
         ],
     },
     Group {
@@ -133,7 +164,8 @@ pub(super) static GROUPS: &[Group] = &[
     Group {
         places: &["queue.sqlite", "queue.postgres", "queue.redis"],
         doc: "pg-boss's words for default job options, on whichever adapter the queue uses. What \
-              `defaultJobOptions` names wins over them.",
+              `defaultJobOptions` names wins over them. On pg-boss's tables, queues that do not exist yet are made with \
+              them (with 3, 60, 24 and 30 where they are not set); one that exists keeps its own.",
         leaves: &[
             leaf("retryLimit", Kind::Whole(0, 9_999), "not set", "`attempts`, less the first one."),
             leaf("retryDelay", Kind::Whole(0, LONG_MS / 1000), "not set", "A fixed `backoff`, in seconds."),
@@ -166,7 +198,7 @@ pub(super) static GROUPS: &[Group] = &[
         leaves: &[leaf(
             "retentionDays",
             Kind::Whole(1, LONG_DAYS),
-            "pg-boss's own",
+            "7",
             "How long a job that nobody started is kept, in days.",
         )],
     },

@@ -1,14 +1,17 @@
 //! A Postgres database, as the configuration names it.
 
-use std::fmt;
+use std::{fmt, path::PathBuf};
 
 use super::problem::without_password;
 
 /// The schema of a process that names none.
 pub(super) const SCHEMA_DEFAULT: &str = "millstream";
 
+/// How much of TLS, by libpq's names.
+pub(super) const SSL_MODES: &[&str] = &["disable", "allow", "prefer", "require", "verify-ca", "verify-full"];
+
 /// A Postgres database and the schema in it. Its `Debug` and [`Display`](fmt::Display) never show a password.
-#[derive(Clone, PartialEq, Eq, Hash)]
+#[derive(Clone, Default, PartialEq, Eq, Hash)]
 pub struct PostgresBackend {
     /// A URL or a `key=value` string; empty where the parts say it all.
     pub(crate) url: String,
@@ -19,6 +22,12 @@ pub struct PostgresBackend {
     pub(crate) password: Option<String>,
     pub(crate) schema: String,
     pub(crate) pool_size: Option<u32>,
+    /// One of [`SSL_MODES`].
+    pub(crate) ssl_mode: Option<String>,
+    pub(crate) ssl_root_cert: Option<PathBuf>,
+    pub(crate) notify: Option<bool>,
+    pub(crate) prepare: Option<bool>,
+    pub(crate) migrate: Option<bool>,
     /// How long the log keeps events, whichever seam this database is named by: seams of one database are one store.
     pub(crate) retention_days: Option<u64>,
     pub(crate) retention_mb: Option<u64>,
@@ -46,5 +55,51 @@ impl fmt::Display for PostgresBackend {
 impl fmt::Debug for PostgresBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "PostgresBackend({self})")
+    }
+}
+
+/// pg-boss's tables in a Postgres database, and how queues are made there.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PgBossBackend {
+    /// The database, and the schema of Millstream's own tables in it.
+    pub(crate) postgres: PostgresBackend,
+    pub(crate) schema: String,
+    pub(crate) retry_limit: u32,
+    pub(crate) retry_delay_secs: u64,
+    pub(crate) expire_hours: u64,
+    pub(crate) retention_days: u64,
+    pub(crate) delete_after_days: u64,
+}
+
+/// What the Nuxt module's own pg-boss adapter makes queues with.
+impl Default for PgBossBackend {
+    fn default() -> Self {
+        Self {
+            postgres: PostgresBackend::default(),
+            schema: "pgboss".to_owned(),
+            retry_limit: 3,
+            retry_delay_secs: 60,
+            expire_hours: 24,
+            retention_days: 7,
+            delete_after_days: 30,
+        }
+    }
+}
+
+impl PgBossBackend {
+    /// The schema that holds pg-boss's tables.
+    pub fn schema(&self) -> &str {
+        &self.schema
+    }
+
+    /// The database, and the schema of Millstream's own tables in it.
+    pub fn postgres(&self) -> &PostgresBackend {
+        &self.postgres
+    }
+}
+
+impl fmt::Display for PgBossBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "schema {}, beside {}", self.schema, self.postgres)
     }
 }

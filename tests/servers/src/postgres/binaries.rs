@@ -15,7 +15,7 @@ use crate::{Error, Result, cache, command, folder::Folder, npm, postgres::Versio
 const NOT_NEEDED: &[&str] = &["lib/pkgconfig", "lib/postgresql/pgxs", "include", "share/doc", "share/man"];
 
 /// A folder with `initdb` and `postgres`.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Binaries {
     folder: PathBuf,
     version: String,

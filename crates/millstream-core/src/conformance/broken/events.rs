@@ -99,6 +99,12 @@ impl Broken {
             Err(error) if self.has(Fault::PartialBatch) => {
                 for append in batch {
                     if self.inner.events.append(std::slice::from_ref(append)).await.is_err() {
+                        for event in &append.events {
+                            let one = Append { events: vec![event.clone()], ..append.clone() };
+                            if self.inner.events.append(&[one]).await.is_err() {
+                                break;
+                            }
+                        }
                         break;
                     }
                 }

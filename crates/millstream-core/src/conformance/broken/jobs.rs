@@ -174,6 +174,10 @@ impl JobStore for Broken {
         self.inner.jobs.lease()
     }
 
+    fn hears(&self) -> bool {
+        self.inner.jobs.hears()
+    }
+
     async fn claim(&self, wants: &[Want]) -> Result<Vec<Claimed>> {
         if wants.is_empty() && self.has(Fault::RefusesEmpty) {
             return Err(Error::invalid("wants", 0, "at least one"));

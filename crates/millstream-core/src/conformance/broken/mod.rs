@@ -409,7 +409,12 @@ impl Store for Broken {
 
     fn capabilities(&self) -> Capabilities {
         if self.has(Fault::LyingCapabilities) {
-            return Capabilities { cancelled_state: false, effects_in_settle: false, shared_pause: false };
+            return Capabilities {
+                cancelled_state: false,
+                effects_in_settle: false,
+                shared_pause: false,
+                ready_order: !self.inner.queue.capabilities().ready_order,
+            };
         }
         self.inner.queue.capabilities()
     }

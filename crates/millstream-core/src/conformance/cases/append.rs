@@ -92,6 +92,25 @@ cases! {
         Ok(())
     }
 
+    /// An append is written whole or not at all, whichever of its events is refused; whole, it stands together.
+    #[breaks_on(PartialBatch)]
+    async fn an_append_is_written_whole_or_not_at_all(world: &World) -> Checked {
+        let ten = |bad: &str| {
+            let data = |n: usize| if n == 4 { json!(bad) } else { json!("x".repeat(100_000)) };
+            let events = (0..10).map(|n| crate::NewEvent { data: data(n), ..event("e") }).collect();
+            Append { events, ..Append::one(stream("grüße \u{1F980}"), event("e")) }
+        };
+        let answer = world.events.append(&[ten("a\0b")]).await;
+        ensure_matches!(answer, Err(Error::Invalid { .. }), "an append whose fifth event has NUL");
+        ensure_eq!(world.events.head().await?, 0, "events written");
+        world.events.append(&[ten("fine").expecting(0)]).await?;
+        let log = world.log("grüße*").await?;
+        let found: Vec<_> = log.iter().map(|event| (event.id, event.version)).collect();
+        ensure_eq!(found, (1..=10).map(|n| (n, Some(n))).collect::<Vec<_>>(), "positions and versions");
+        ensure_eq!((&log[4].data, &log[9].data), (&json!("fine"), &json!("x".repeat(100_000))), "their data");
+        Ok(())
+    }
+
     /// The error says which append of the batch was refused.
     #[breaks_on(NamelessErrors)]
     async fn the_error_names_the_append_that_was_refused(world: &World) -> Checked {

@@ -4,7 +4,7 @@ use crate::{
     Append, Effects, Error, JobState, Outcome, Verdict,
     conformance::{
         case::{cases, ensure, ensure_eq},
-        world::{LEASE, done, event, id, job, q, stream},
+        world::{LEASE, done, event, id, ids, job, numbered, q, stream},
     },
 };
 
@@ -47,6 +47,18 @@ cases! {
         world.queue.pause(&q()).await?;
         let seen = second.queue.is_paused(&q()).await?;
         ensure_eq!(seen, world.queue.capabilities().shared_pause, "whether another process sees a pause");
+        Ok(())
+    }
+
+    /// A job that comes back has the place that the store says it has.
+    #[breaks_on(LyingCapabilities)]
+    async fn the_order_is_as_told(world: &World) -> Checked {
+        world.add_all(numbered(3)).await?;
+        let first = world.take().await?;
+        world.jobs.release(&[first.claim]).await?;
+        let anew = world.queue.capabilities().ready_order;
+        let wanted = if anew { ["1", "2", "0"] } else { ["0", "1", "2"] };
+        ensure_eq!(ids(&world.claim(&q(), 5).await?), wanted, "the order after a release");
         Ok(())
     }
 

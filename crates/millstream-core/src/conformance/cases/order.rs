@@ -49,6 +49,7 @@ cases! {
 
     /// A job that was given back became ready anew: it runs after those that were ready before.
     #[breaks_on(ReleaseJumpsQueue)]
+    #[needs(ReadyOrder)]
     async fn a_released_job_runs_after_those_that_were_ready(world: &World) -> Checked {
         world.add_all(numbered(3)).await?;
         let first = world.take().await?;
@@ -59,6 +60,7 @@ cases! {
 
     /// A job that failed an attempt runs after those that were ready before it was ready again.
     #[breaks_on(ReversedClaims)]
+    #[needs(ReadyOrder)]
     async fn a_retried_job_runs_after_those_that_were_ready(world: &World) -> Checked {
         world.add_all(numbered(3)).await?;
         let first = world.take().await?;
@@ -70,6 +72,7 @@ cases! {
 
     /// Delayed jobs become ready in the order of their times, behind those that were ready before.
     #[breaks_on(ReversedClaims)]
+    #[needs(ReadyOrder)]
     async fn delayed_jobs_run_in_the_order_of_their_times(world: &World) -> Checked {
         world.add(job().id(id("thirty")).delay(secs(30))).await?;
         world.add(job().id(id("ten")).delay(secs(10))).await?;

@@ -79,6 +79,43 @@ cases! {
         Ok(())
     }
 
+    /// What somebody appends because he was delivered an event comes after that event, for everybody.
+    #[breaks_on(ReorderedEvents)]
+    async fn an_effect_comes_after_its_cause(world: &World) -> Checked {
+        const CAUSES: usize = 20;
+        let (cause, effect) = (world.second().await?, world.second().await?);
+        let mut causes = subscribe(world, "cause", StartFrom::Start).await?;
+        let mut others = tokio::task::JoinSet::new();
+        for handle in [cause.clone(), effect.clone()] {
+            others.spawn(async move {
+                for n in 0..CAUSES * 2 {
+                    handle.append("other", &n.to_string()).await?;
+                }
+                Ok::<_, Failure>(())
+            });
+        }
+        for n in 0..CAUSES {
+            cause.append("cause", &n.to_string()).await?;
+            let event = next(world, &mut causes, &format!("cause {n}")).await??;
+            effect.append("effect", &event.kind).await?;
+        }
+        while let Some(appended) = others.join_next().await {
+            appended.map_err(Failure::new)??;
+        }
+        let mut everything = subscribe(world, "*", StartFrom::Start).await?;
+        let mut seen = std::collections::HashSet::new();
+        for n in 0..CAUSES * 6 {
+            let event = next(world, &mut everything, &format!("event {n} of all")).await??;
+            match event.stream.as_str() {
+                "cause" => drop(seen.insert(event.kind)),
+                "effect" => ensure!(seen.contains(&event.kind), "the effect of {} comes before it", event.kind),
+                _ => {}
+            }
+        }
+        ensure_eq!(seen.len(), CAUSES, "causes");
+        Ok(())
+    }
+
     /// A subscription begins after the position it names; 0 is the start.
     #[breaks_on(ForgetsStart, DeafSubscribe)]
     async fn a_subscription_begins_after_its_position(world: &World) -> Checked {

@@ -1,0 +1,28 @@
+-- The processes at work, as they told of themselves.
+create table {schema}.instance (
+    id uuid primary key,
+    name text,
+    host text not null,
+    pid integer not null,
+    version text not null,
+    node_version text not null,
+    application_name text,
+    heartbeat_seconds integer not null,
+    supervise boolean not null,
+    schedule boolean not null,
+    migrate boolean not null,
+    persist_queue_stats boolean not null,
+    persist_warnings boolean not null,
+    pool_max integer,
+    pool_total integer,
+    pool_idle integer,
+    pool_waiting integer,
+    workers jsonb not null default '[]',
+    metrics jsonb,
+    config jsonb not null default '{}',
+    crash_restarts integer not null default 0,
+    crash_restarts_since timestamptz,
+    started_on timestamptz not null default now(),
+    heartbeat_on timestamptz not null default now(),
+    stopped_on timestamptz
+)

@@ -1,0 +1,314 @@
+//! What every part of the store shares: the native store's machinery, the statements, and what is known of queues.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError, RwLock},
+    time::Duration,
+};
+
+use millstream_core::{Clock, Enqueued, QueueName, Result, SystemClock};
+use tokio::sync::mpsc;
+use tokio_postgres::{Row, error::SqlState};
+
+use super::{
+    insert::Entry,
+    options::{PgBossOptions, QueueSettings},
+    sql::{BossSql, BossTexts, Pick},
+};
+use crate::{
+    fault::Fault,
+    options::SchemaName,
+    queue::enqueue::{EnqueueCall, Intake},
+    rows::{self, Time},
+    shared::{Shared, lock},
+    sql::{On, Param},
+};
+
+/// How long what is known of a queue is believed; pg-boss believes it as long.
+const KNOWN_FOR: Duration = Duration::from_secs(60);
+/// The table of queues that have none of their own, and the partitioned one of all.
+pub(crate) const COMMON: &str = "job_common";
+
+/// Written once at connecting; what changes inside says who writes it.
+pub(crate) struct Boss {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) theirs: SchemaName,
+    pub(crate) texts: BossTexts,
+    /// How queues are made.
+    pub(crate) queue: QueueSettings,
+    /// Whether this process takes turns at schedules.
+    pub(crate) schedule: bool,
+    pub(crate) enqueues: mpsc::Sender<EnqueueCall<Entry>>,
+    pub(crate) calls: Calls,
+    common: Arc<str>,
+    /// The latest intake of this process: the next is later.
+    pub(crate) intake: Mutex<Time>,
+    known: RwLock<HashMap<QueueName, Known>>,
+    clock: SystemClock,
+}
+
+/// What is known of a queue.
+#[derive(Clone, Debug)]
+pub(crate) struct Known {
+    pub(crate) table: Arc<str>,
+    pub(crate) pick: Pick,
+    pub(crate) notify: bool,
+    until: Duration,
+}
+
+/// Calls that claimed, and how many of each one's jobs are not settled yet: their rows go with the next claim.
+#[derive(Default)]
+pub(crate) struct Calls {
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    jobs: HashMap<i64, usize>,
+    over: Vec<i64>,
+}
+
+impl Calls {
+    pub(crate) fn began(&self, call: i64, jobs: usize) {
+        lock(&self.open).jobs.insert(call, jobs);
+    }
+
+    /// One of the call's jobs is settled.
+    pub(crate) fn ended(&self, call: i64) {
+        let mut open = lock(&self.open);
+        let left = open.jobs.get_mut(&call).map(|left| {
+            *left = left.saturating_sub(1);
+            *left
+        });
+        if left == Some(0) {
+            open.jobs.remove(&call);
+            open.over.push(call);
+        }
+    }
+
+    /// Calls whose rows can go; who takes them gives them back where that fails.
+    pub(crate) fn take_over(&self) -> Vec<i64> {
+        std::mem::take(&mut lock(&self.open).over)
+    }
+
+    pub(crate) fn give_back(&self, calls: Vec<i64>) {
+        lock(&self.open).over.extend(calls);
+    }
+
+    pub(crate) fn forget(&self, call: i64) {
+        lock(&self.open).jobs.remove(&call);
+    }
+}
+
+impl Boss {
+    pub(crate) fn new(
+        shared: Arc<Shared>,
+        theirs: SchemaName,
+        texts: BossTexts,
+        options: &PgBossOptions,
+        enqueues: mpsc::Sender<EnqueueCall<Entry>>,
+    ) -> Self {
+        Self {
+            shared,
+            theirs,
+            texts,
+            queue: options.queue.clone(),
+            schedule: options.schedule,
+            enqueues,
+            calls: Calls::default(),
+            common: COMMON.into(),
+            intake: Mutex::new(Time(millstream_core::Timestamp::UNIX_EPOCH)),
+            known: RwLock::default(),
+            clock: SystemClock::new(),
+        }
+    }
+
+    /// Runs a statement that names no table of jobs, or the partitioned one.
+    pub(crate) async fn run(
+        &self,
+        on: On<'_>,
+        sql: BossSql,
+        params: &[&(dyn Param + Sync)],
+    ) -> Result<Vec<Row>, Fault> {
+        self.run_in(on, sql, &self.common, params).await
+    }
+
+    /// Runs a statement on one table of jobs.
+    pub(crate) async fn run_in(
+        &self,
+        on: On<'_>,
+        sql: BossSql,
+        table: &Arc<str>,
+        params: &[&(dyn Param + Sync)],
+    ) -> Result<Vec<Row>, Fault> {
+        let text = self.texts.get(sql, table, Pick::Plain);
+        Ok(self.shared.texts.run_text(on, &text, params).await?)
+    }
+
+    /// Runs the claim that a policy asks for.
+    pub(crate) async fn run_pick(
+        &self,
+        on: On<'_>,
+        pick: Pick,
+        table: &Arc<str>,
+        params: &[&(dyn Param + Sync)],
+    ) -> Result<Vec<Row>, Fault> {
+        let text = self.texts.get(BossSql::Claim, table, pick);
+        Ok(self.shared.texts.run_text(on, &text, params).await?)
+    }
+
+    /// Runs one statement by itself.
+    pub(crate) async fn call(
+        &self,
+        doing: impl Into<String>,
+        sql: BossSql,
+        params: &[&(dyn Param + Sync)],
+    ) -> Result<Vec<Row>> {
+        let alone = async || {
+            let conn = self.shared.conn().await?;
+            self.run(On::Conn(&conn), sql, params).await
+        };
+        again!(self, doing, alone())
+    }
+
+    /// What is known of queues that exist.
+    pub(crate) async fn known(&self, on: On<'_>, names: &[&QueueName]) -> Result<HashMap<QueueName, Known>, Fault> {
+        let (mut known, stale) = self.cached(names);
+        if stale.is_empty() {
+            return Ok(known);
+        }
+        let texts: Vec<&str> = stale.iter().map(|name| name.as_str()).collect();
+        let rows = self.run(on, BossSql::QueueFind, &[&Some(texts)]).await?;
+        for (name, found) in self.learn(&rows)? {
+            known.insert(name, found);
+        }
+        Ok(known)
+    }
+
+    /// What is known of queues, which begin now if they do not exist. Before a transaction, not in it.
+    pub(crate) async fn made(&self, names: &[&QueueName]) -> Result<HashMap<QueueName, Known>, Fault> {
+        let (known, stale) = self.cached(names);
+        if stale.is_empty() {
+            return Ok(known);
+        }
+        let conn = self.shared.conn().await?;
+        let on = On::Conn(&conn);
+        let known = self.known(on, names).await?;
+        let missing: Vec<&QueueName> = names.iter().copied().filter(|name| !known.contains_key(*name)).collect();
+        if missing.is_empty() {
+            return Ok(known);
+        }
+        let words = self.queue.words().to_string();
+        for name in missing {
+            self.run(on, BossSql::QueueCreate, &[&name.as_str(), &words]).await?;
+        }
+        self.known(on, names).await
+    }
+
+    pub(crate) async fn one(&self, on: On<'_>, name: &QueueName) -> Result<Option<Known>, Fault> {
+        Ok(self.known(on, &[name]).await?.remove(name))
+    }
+
+    fn cached<'a>(&self, names: &[&'a QueueName]) -> (HashMap<QueueName, Known>, Vec<&'a QueueName>) {
+        let cache = self.known.read().unwrap_or_else(PoisonError::into_inner);
+        let now = self.clock.monotonic();
+        let (mut known, mut stale) = (HashMap::new(), Vec::new());
+        for name in names {
+            match cache.get(*name).filter(|known| known.until > now) {
+                Some(found) => drop(known.insert((*name).clone(), found.clone())),
+                None => stale.push(*name),
+            }
+        }
+        (known, stale)
+    }
+
+    fn learn(&self, rows: &[Row]) -> Result<Vec<(QueueName, Known)>> {
+        let until = self.clock.monotonic() + KNOWN_FOR;
+        let mut found = Vec::new();
+        for row in rows {
+            // A name that only pg-boss takes is none of ours.
+            let Ok(name) = QueueName::new(row.get::<_, String>("name")) else { continue };
+            let policy: &str = row.get("policy");
+            let known = Known {
+                table: row.get::<_, &str>("table_name").into(),
+                pick: Pick::of(policy),
+                notify: row.get("notify"),
+                until,
+            };
+            found.push((name, known));
+        }
+        self.known.write().unwrap_or_else(PoisonError::into_inner).extend(found.clone());
+        Ok(found)
+    }
+
+    /// What was known may be no longer true.
+    pub(crate) fn forget(&self) {
+        self.known.write().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// Whether the same transaction may succeed when it is tried again: after a clash, where a queue was moved to another
+    /// table or removed, or where a policy's index met a row that had just come.
+    pub(crate) fn may_again(&self, fault: &Fault) -> bool {
+        if fault.is_clash() {
+            return true;
+        }
+        let Fault::Driver(error) = fault else { return false };
+        let Some(db) = error.as_db_error() else { return false };
+        let constraint = db.constraint().unwrap_or_default();
+        let moved = *db.code() == SqlState::UNDEFINED_TABLE
+            || (*db.code() == SqlState::FOREIGN_KEY_VIOLATION && constraint == "q_fkey")
+            || (*db.code() == SqlState::CHECK_VIOLATION && (constraint.is_empty() || constraint == "cjc"));
+        if moved {
+            self.forget();
+        }
+        let crowded = || {
+            let index = constraint.rsplit_once("_i").map_or("", |(_, number)| number);
+            *db.code() == SqlState::UNIQUE_VIOLATION && ["1", "2", "3", "6", "8"].contains(&index)
+        };
+        moved || crowded()
+    }
+
+    /// There may be work in these queues, now or (`false`) at an earlier due time: told after the commit.
+    pub(crate) fn ready<'a>(&self, queues: impl IntoIterator<Item = (&'a QueueName, bool)>) {
+        for (name, now) in queues {
+            self.shared.signals.work(name);
+            let listens = || self.cached(&[name]).0.get(name).is_some_and(|known| known.notify);
+            self.shared.notifier.named(name, now && listens());
+        }
+    }
+
+    /// A running job of the queue was cancelled or taken away: told after the commit.
+    pub(crate) fn beat_now(&self, name: &QueueName) {
+        self.shared.signals.beat(name);
+        self.shared.notifier.named_beat(name);
+    }
+
+    pub(crate) fn lease(&self) -> i64 {
+        rows::micros(self.shared.lease())
+    }
+}
+
+impl Intake for Boss {
+    type Entry = Entry;
+
+    async fn write(&self, entries: &[Entry]) -> Result<Vec<Enqueued>> {
+        super::insert::write(self, entries).await
+    }
+}
+
+/// Runs a transaction again where it clashed with another one, or where a queue was not where it was known to be.
+macro_rules! again {
+    ($boss:expr, $doing:expr, $call:expr) => {{
+        let mut clashes = 0;
+        loop {
+            match $call.await {
+                Err(fault) if clashes < $crate::fault::CLASHES_MAX && $boss.may_again(&fault) => {
+                    clashes += 1;
+                    tracing::debug!(?fault, clashes, "tried again");
+                }
+                answer => break answer.map_err(|fault: $crate::fault::Fault| fault.told($doing)),
+            }
+        }
+    }};
+}
+pub(crate) use again;

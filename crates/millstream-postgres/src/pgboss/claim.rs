@@ -1,0 +1,189 @@
+//! Taking ready jobs.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use millstream_core::{
+    ClaimRef, Claimed, QueueEvent, QueueEventKind, QueueName, Result, Want, limits::CLAIM_BATCH_MAX,
+};
+use tokio_postgres::{Row, error::SqlState};
+
+use super::{
+    boss::{Boss, again},
+    held,
+    insert::id_of,
+    sql::Pick,
+    words,
+};
+use crate::{
+    events,
+    fault::Fault,
+    rows::{self, Time},
+    shared::transact,
+    sql::On,
+};
+
+/// Takes ready jobs of all these queues: a statement for each table of jobs, and for each kind of policy.
+pub(crate) async fn claim(boss: &Boss, wants: &[Want]) -> Result<Vec<Claimed>> {
+    let mut merged: BTreeMap<&QueueName, i64> = BTreeMap::new();
+    for want in wants.iter().filter(|want| want.at_most > 0) {
+        let sum = merged.entry(&want.queue).or_default();
+        *sum = (*sum + i64::from(want.at_most)).min(i64::from(CLAIM_BATCH_MAX));
+    }
+    let mut left = i64::from(CLAIM_BATCH_MAX);
+    let mut claimed = Vec::new();
+    for (table, pick, wants) in again!(boss, "claim jobs", groups(boss, &merged))? {
+        if left <= 0 {
+            break;
+        }
+        let taken = match again!(boss, "claim jobs", claim_once(boss, &table, pick, &wants, left)) {
+            // What other calls took already must not be lost with this one.
+            Err(error) if !claimed.is_empty() => {
+                tracing::warn!(%error, "jobs of some queues are claimed later");
+                continue;
+            }
+            taken => taken?,
+        };
+        left -= taken.len() as i64;
+        claimed.extend(taken);
+    }
+    Ok(claimed)
+}
+
+/// What is wanted of one table in one way.
+type Group = (Arc<str>, Pick, Vec<(QueueName, i64)>);
+
+async fn groups(boss: &Boss, wants: &BTreeMap<&QueueName, i64>) -> Result<Vec<Group>, Fault> {
+    let names: Vec<&QueueName> = wants.keys().copied().collect();
+    let conn = boss.shared.conn().await?;
+    let known = boss.known(On::Conn(&conn), &names).await?;
+    let mut groups: Vec<Group> = Vec::new();
+    for (name, count) in wants {
+        let Some(known) = known.get(*name) else { continue };
+        let one = ((*name).clone(), *count);
+        match groups.iter_mut().find(|(table, pick, _)| *table == known.table && *pick == known.pick) {
+            Some((.., queues)) => queues.push(one),
+            None => groups.push((known.table.clone(), known.pick, vec![one])),
+        }
+    }
+    Ok(groups)
+}
+
+async fn claim_once(
+    boss: &Boss,
+    table: &Arc<str>,
+    pick: Pick,
+    wants: &[(QueueName, i64)],
+    left: i64,
+) -> Result<Vec<Claimed>, Fault> {
+    let over = boss.calls.take_over();
+    let shared = &*boss.shared;
+    let body = || async {
+        transact!(shared, shared.logs_any(), unit => take(boss, unit.on()?, table, pick, wants, &over, left))
+    };
+    let taken: Result<Taken, Fault> = body().await;
+    match taken {
+        Ok(taken) => {
+            shared.tell(taken.events);
+            Ok(taken.claimed)
+        }
+        Err(fault) => {
+            boss.calls.give_back(over);
+            // Somebody took a job of the same key at the same time: the policy's index let one of us in.
+            if is_taken(&fault) { Ok(Vec::new()) } else { Err(fault) }
+        }
+    }
+}
+
+fn is_taken(fault: &Fault) -> bool {
+    matches!(fault, Fault::Driver(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION))
+}
+
+#[derive(Default)]
+struct Taken {
+    claimed: Vec<Claimed>,
+    events: Vec<QueueEvent>,
+}
+
+async fn take(
+    boss: &Boss,
+    on: On<'_>,
+    table: &Arc<str>,
+    pick: Pick,
+    wants: &[(QueueName, i64)],
+    over: &[i64],
+    left: i64,
+) -> Result<Taken, Fault> {
+    let queues: Vec<&str> = wants.iter().map(|(name, _)| name.as_str()).collect();
+    // What is left of the whole call goes to the first queues.
+    let mut left = left;
+    let mut share = |count: &i64| {
+        let share = (*count).min(left);
+        left -= share;
+        share
+    };
+    let counts: Vec<i64> = wants.iter().map(|(_, count)| share(count)).collect();
+    let rows = boss.run_pick(on, pick, table, &[&queues, &counts, &boss.lease(), &over.to_vec()]).await?;
+    let mut taken = Taken::default();
+    if let Some(row) = rows.first() {
+        boss.calls.began(row.get("batch"), rows.len());
+    }
+    for row in &rows {
+        match claimed(boss, row) {
+            Ok((claimed, event)) => {
+                taken.claimed.push(claimed);
+                taken.events.extend(event);
+            }
+            // It must not keep its neighbours; its claim runs out, and its attempts with it.
+            Err(error) => tracing::error!(%error, "a job cannot be read, and is not run"),
+        }
+    }
+    events::append::job_events(&boss.shared, on, &taken.events).await?;
+    Ok(taken)
+}
+
+fn claimed(boss: &Boss, row: &Row) -> Result<(Claimed, Option<QueueEvent>)> {
+    let job: &str = row.get("job");
+    let place = rows::at("job", &job);
+    let queue: QueueName = rows::word(row.get("queue"), place("name"))?;
+    let id = id_of(row)?;
+    let data = rows::json_option(row.get("data"), place("data"))?;
+    let (name, data) = words::data_out(&queue, row.get("name"), data);
+    let (fence, start): (i32, Time) = (row.get("retry_count"), row.get("started_on"));
+    let attempt = words::attempt(fence, true);
+    let event = (row.get("watched") || boss.shared.logs(QueueEventKind::Active)).then(|| QueueEvent {
+        queue: queue.clone(),
+        kind: QueueEventKind::Active,
+        job: Some(id.clone()),
+        name: Some(name.clone()),
+        attempt: Some(attempt),
+        at: row.get::<_, Time>("now").0,
+        data: None,
+    });
+    let created = row.get::<_, Time>("created_on").0.as_microsecond();
+    let life = format!("{created:x}.{:x}", row.get::<_, Option<i32>>("life").unwrap_or(0));
+    let columns = words::Columns {
+        priority: 0,
+        retry_limit: row.get("retry_limit"),
+        retry_delay: 0,
+        retry_backoff: false,
+        retry_delay_max: None,
+        expire_seconds: row.get("expire_seconds"),
+    };
+    let settings = words::settings(columns, row.get("options"), None);
+    let trace: Option<&str> = row.get("trace");
+    let trace = match boss.texts.has_trace() {
+        true => trace.or_else(|| row.get("trace_context")),
+        false => trace,
+    };
+    let claimed = Claimed {
+        claim: ClaimRef { queue, token: held::token(&id, fence, start, row.get("batch"), row.get("beside")), job: id },
+        name,
+        life: life.into(),
+        data,
+        attempt,
+        attempts: settings.attempts,
+        timeout: settings.timeout,
+        trace: rows::json_option(trace, place("trace_context"))?,
+    };
+    Ok((claimed, event))
+}

@@ -1,0 +1,91 @@
+//! Claims as their rows know them: pg-boss's attempt, and when it started.
+
+use std::{collections::HashMap, sync::Arc};
+
+use millstream_core::{ClaimRef, JobId, QueueName, Timestamp};
+use uuid::Uuid;
+
+use super::{
+    boss::{Boss, Known},
+    words,
+};
+use crate::{fault::Fault, queue::held::mark, rows::Time, sql::On};
+
+/// A claim as its row knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Held {
+    pub(crate) queue: QueueName,
+    pub(crate) table: Arc<str>,
+    pub(crate) job: Uuid,
+    pub(crate) fence: i32,
+    /// In microseconds.
+    pub(crate) start: i64,
+    /// The call that claimed it; 0: not ours.
+    pub(crate) call: i64,
+    /// Whether something beside the row says what becomes of it.
+    pub(crate) beside: bool,
+}
+
+/// The proof of a claim; it opens this job only, so it holds a mark of its id.
+pub(crate) fn token(id: &JobId, fence: i32, start: Time, call: i64, beside: bool) -> Arc<str> {
+    let start = start.0.as_microsecond();
+    format!("{fence:x}.{start:x}.{call:x}.{}.{:x}", u8::from(beside), mark(id)).into()
+}
+
+fn read(claim: &ClaimRef) -> Option<(i32, i64, i64, bool)> {
+    let mut parts = claim.token.split('.');
+    let mut part = || parts.next();
+    let fence = i32::from_str_radix(part()?, 16).ok()?;
+    let (start, call) = (i64::from_str_radix(part()?, 16).ok()?, i64::from_str_radix(part()?, 16).ok()?);
+    let beside = part()? == "1";
+    let marked = u32::from_str_radix(part()?, 16).ok()? == mark(&claim.job);
+    (marked && part().is_none() && Timestamp::from_microsecond(start).is_ok()).then_some((fence, start, call, beside))
+}
+
+/// Claims by their rows; `None` for what cannot be a claim of this store.
+pub(crate) async fn held(boss: &Boss, on: On<'_>, claims: &[&ClaimRef]) -> Result<Vec<Option<Held>>, Fault> {
+    let mut names: Vec<&QueueName> = claims.iter().map(|claim| &claim.queue).collect();
+    names.sort_unstable();
+    names.dedup();
+    let known = boss.known(on, &names).await?;
+    Ok(claims.iter().map(|claim| one(&known, claim)).collect())
+}
+
+fn one(known: &HashMap<QueueName, Known>, claim: &ClaimRef) -> Option<Held> {
+    let (fence, start, call, beside) = read(claim)?;
+    let table = known.get(&claim.queue)?.table.clone();
+    let job = words::row_id(&claim.queue, &claim.job);
+    Some(Held { queue: claim.queue.clone(), table, job, fence, start, call, beside })
+}
+
+/// The columns that statements take claims in.
+#[derive(Default)]
+pub(crate) struct Columns<'a> {
+    pub(crate) queues: Vec<&'a str>,
+    pub(crate) jobs: Vec<String>,
+    pub(crate) fences: Vec<i32>,
+    pub(crate) starts: Vec<Time>,
+}
+
+pub(crate) fn columns<'a>(held: impl Iterator<Item = &'a Held>) -> Columns<'a> {
+    let mut columns = Columns::default();
+    for one in held {
+        columns.queues.push(one.queue.as_str());
+        columns.jobs.push(one.job.to_string());
+        columns.fences.push(one.fence);
+        columns.starts.push(Time(Timestamp::from_microsecond(one.start).unwrap_or_default()));
+    }
+    columns
+}
+
+/// Places of claims by the table that their jobs are in, in order.
+pub(crate) fn by_table<'a>(held: impl Iterator<Item = (usize, &'a Held)>) -> Vec<(Arc<str>, Vec<usize>)> {
+    let mut tables: Vec<(Arc<str>, Vec<usize>)> = Vec::new();
+    for (place, held) in held {
+        match tables.iter_mut().find(|(table, _)| *table == held.table) {
+            Some((_, places)) => places.push(place),
+            None => tables.push((held.table.clone(), vec![place])),
+        }
+    }
+    tables
+}

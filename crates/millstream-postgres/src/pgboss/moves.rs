@@ -1,0 +1,211 @@
+//! The moves of an unfinished job, in one statement a table for all of them: settled, released, rescued, cancelled.
+
+use std::collections::BTreeMap;
+
+use millstream_core::{JobState, QueueEvent, QueueEventKind, QueueName, Result};
+use tokio_postgres::Row;
+
+use super::{
+    boss::Boss,
+    held::{self, Held},
+    insert::id_of,
+    sql::BossSql,
+    words,
+};
+use crate::{
+    events,
+    fault::Fault,
+    queue::moves::Kind as Native,
+    rows::{self, Time},
+    sql::On,
+};
+
+/// How often a row may slip away under a beat before the whole transaction is tried again.
+const SLIPS_MAX: u32 = 5;
+
+/// What is to become of one job; the statement's header says what each kind asks of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// As the native store's.
+    Of(Native),
+    /// It ran too long, or its heartbeat stopped, by pg-boss's own rules.
+    Time,
+    /// Cancelled while a worker of pg-boss's own holds it.
+    Stop,
+    /// Completed, whoever holds it.
+    Finish,
+    /// Failed, whoever holds it, if anybody.
+    Break,
+}
+
+impl Kind {
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Of(native) => native.word(),
+            Self::Time => "time",
+            Self::Stop => "stop",
+            Self::Finish => "finish",
+            Self::Break => "break",
+        }
+    }
+
+    const fn is_stalled(self) -> bool {
+        matches!(self, Self::Of(Native::Expire) | Self::Time)
+    }
+}
+
+/// One job's move.
+#[derive(Clone, Debug)]
+pub(crate) struct Move {
+    pub(crate) held: Held,
+    pub(crate) kind: Kind,
+    /// Output or error, as JSON text in pg-boss's words.
+    pub(crate) payload: Option<String>,
+    /// Microseconds until it is ready again.
+    pub(crate) wait: i64,
+}
+
+/// What became of the moves, and what is told of it after the commit.
+#[derive(Default)]
+pub(crate) struct Moved {
+    /// By place; `None`: it did not hold.
+    pub(crate) states: Vec<Option<JobState>>,
+    ready: BTreeMap<QueueName, bool>,
+    /// Calls whose claims ended.
+    ended: Vec<i64>,
+    pub(crate) events: Vec<QueueEvent>,
+}
+
+impl Moved {
+    pub(crate) fn tell(self, boss: &Boss) {
+        self.ended.iter().for_each(|call| boss.calls.ended(*call));
+        boss.ready(self.ready.iter().map(|(name, now)| (name, *now)));
+        boss.shared.tell(self.events);
+    }
+}
+
+/// Moves jobs in whatever transaction this is. Each job is named at most once.
+pub(crate) async fn moves(boss: &Boss, on: On<'_>, moves: &[Move]) -> Result<Moved, Fault> {
+    let mut moved = Moved { states: vec![None; moves.len()], ..Moved::default() };
+    let all = moves.iter().enumerate().map(|(place, one)| (place, &one.held));
+    for (table, places) in held::by_table(all) {
+        let mut places = complete(boss, on, &table, moves, places, &mut moved).await?;
+        let mut slips = 0;
+        while !places.is_empty() {
+            let rows = run(boss, on, &table, moves, &places).await?;
+            let mut slipped = Vec::new();
+            for row in &rows {
+                let place = usize::try_from(row.get::<_, i64>("ord") - 1).ok().and_then(|at| places.get(at).copied());
+                let Some(place) = place else { continue };
+                match row.get("moved") {
+                    true => note(boss, &moves[place], place, row, &mut moved)?,
+                    false => slipped.push(place),
+                }
+            }
+            slips += 1;
+            if slips > SLIPS_MAX && !slipped.is_empty() {
+                return Err(Fault::Raced);
+            }
+            places = slipped;
+        }
+    }
+    events::append::job_events(&boss.shared, on, &moved.events).await?;
+    Ok(moved)
+}
+
+/// Completes what needs no more than that. Answers the places of the rest.
+async fn complete(
+    boss: &Boss,
+    on: On<'_>,
+    table: &std::sync::Arc<str>,
+    moves: &[Move],
+    places: Vec<usize>,
+    moved: &mut Moved,
+) -> Result<Vec<usize>, Fault> {
+    let plain = |place: &usize| moves[*place].kind == Kind::Of(Native::Done) && !moves[*place].held.beside;
+    if boss.shared.logs_any() || !places.iter().any(plain) {
+        return Ok(places);
+    }
+    let (plain, mut rest): (Vec<usize>, Vec<usize>) = places.into_iter().partition(plain);
+    let columns = held::columns(plain.iter().map(|place| &moves[*place].held));
+    let outputs: Vec<Option<&str>> = plain.iter().map(|place| moves[*place].payload.as_deref()).collect();
+    let held::Columns { queues, jobs, fences, starts } = &columns;
+    let lease = boss.lease();
+    for row in boss.run_in(on, BossSql::Complete, table, &[queues, jobs, fences, starts, &outputs, &lease]).await? {
+        let place = usize::try_from(row.get::<_, i64>(0) - 1).ok().and_then(|place| plain.get(place).copied());
+        if let Some(place) = place {
+            moved.states[place] = Some(JobState::Completed);
+            moved.ended.push(moves[place].held.call);
+        }
+    }
+    rest.extend(plain.into_iter().filter(|place| moved.states[*place].is_none()));
+    rest.sort_unstable();
+    Ok(rest)
+}
+
+async fn run(
+    boss: &Boss,
+    on: On<'_>,
+    table: &std::sync::Arc<str>,
+    moves: &[Move],
+    places: &[usize],
+) -> Result<Vec<Row>, Fault> {
+    let columns = held::columns(places.iter().map(|place| &moves[*place].held));
+    let held::Columns { queues, jobs, fences, starts } = &columns;
+    let kinds: Vec<&str> = places.iter().map(|place| moves[*place].kind.word()).collect();
+    let payloads: Vec<Option<&str>> = places.iter().map(|place| moves[*place].payload.as_deref()).collect();
+    let waits: Vec<i64> = places.iter().map(|place| moves[*place].wait).collect();
+    let lease = boss.lease();
+    boss.run_in(on, BossSql::Settle, table, &[queues, jobs, fences, starts, &kinds, &payloads, &waits, &lease]).await
+}
+
+fn note(boss: &Boss, one: &Move, place: usize, row: &Row, moved: &mut Moved) -> Result<()> {
+    let address = rows::at("job", &one.held.job);
+    let state = match row.get("target") {
+        "completed" => JobState::Completed,
+        "failed" => JobState::Failed,
+        "cancelled" => JobState::Cancelled,
+        "created" | "retry" if one.wait > 0 => JobState::Delayed,
+        "created" | "retry" => JobState::Waiting,
+        other => return Err(address("state").corrupt(format_args!("no state is called {other:?}"))),
+    };
+    moved.states[place] = Some(state);
+    moved.ended.extend((one.held.call != 0).then_some(one.held.call));
+    if !state.is_finished() {
+        *moved.ready.entry(one.held.queue.clone()).or_default() |= state == JobState::Waiting;
+    }
+    let buried = row.get::<_, Option<&str>>("dead_letter").and_then(|name| QueueName::new(name).ok());
+    moved.ready.extend(buried.map(|name| (name, true)));
+    let watched: bool = row.get("watched");
+    if watched || boss.shared.logs_any() {
+        let data = match state {
+            JobState::Completed | JobState::Failed | JobState::Cancelled => {
+                let stored = one.payload.as_ref().and_then(|text| serde_json::from_str(text).ok());
+                (stored.is_some() || state == JobState::Completed).then(|| words::output_out(stored))
+            }
+            JobState::Delayed => row.get::<_, Option<Time>>("due").map(|Time(due)| due.to_string().into()),
+            JobState::Waiting | JobState::Active => None,
+        };
+        let stalled = one.kind.is_stalled().then(|| happened(&one.held.queue, QueueEventKind::Stalled, row, None));
+        moved.events.extend(stalled.transpose()?);
+        moved.events.push(happened(&one.held.queue, state.into(), row, data)?);
+        moved.events.retain(|event| watched || boss.shared.logs(event.kind));
+    }
+    Ok(())
+}
+
+/// An event of a row that has the columns `job`, `key`, `name`, `data`, `retry_count`, `started` and `now`.
+pub(crate) fn happened(
+    queue: &QueueName,
+    kind: QueueEventKind,
+    row: &Row,
+    data: Option<serde_json::Value>,
+) -> Result<QueueEvent> {
+    let job: &str = row.get("job");
+    let body = rows::json_option(row.get("data"), rows::at("job", &job)("data"))?;
+    let (name, _) = words::data_out(queue, row.get("name"), body);
+    let attempt = words::attempt(row.get("retry_count"), row.get("started"));
+    let attempt = (attempt > 0).then_some(attempt);
+    let at = row.get::<_, Time>("now").0;
+    Ok(QueueEvent { queue: queue.clone(), kind, job: Some(id_of(row)?), name: Some(name), attempt, at, data })
+}

@@ -1,0 +1,88 @@
+//! Jobs whose holder vanished: their lease ran out. And claims given back.
+
+use std::collections::HashSet;
+
+use millstream_core::{ClaimRef, QueueName, Result};
+use serde_json::json;
+
+use super::{
+    boss::{Boss, again},
+    held::{self, Held},
+    moves::{self, Kind, Move, Moved},
+    sql::BossSql,
+    words,
+};
+use crate::{fault::Fault, queue::moves::Kind as Native, rows::Time, shared::transact, sql::On};
+
+/// Jobs of one transaction.
+const BATCH: i64 = 500;
+
+/// Takes expired claims of ours away; answers how many. What pg-boss's own workers hold is left to maintenance.
+pub(crate) async fn rescue(boss: &Boss) -> Result<u64> {
+    let mut rescued = 0;
+    loop {
+        let (found, moved) = again!(boss, "rescue jobs", rescue_batch(boss))?;
+        let gone = moved.states.iter().flatten().count() as u64;
+        if gone > 0 {
+            tracing::warn!(jobs = gone, "leases ran out: their jobs are rescued");
+        }
+        rescued += gone;
+        moved.tell(boss);
+        // A batch of which nothing moved is somebody else's by now.
+        if found < BATCH || gone == 0 {
+            break;
+        }
+    }
+    for row in boss.call("forget claims that are over", BossSql::Over, &[&boss.lease()]).await? {
+        boss.calls.forget(row.get("id"));
+    }
+    Ok(rescued)
+}
+
+async fn rescue_batch(boss: &Boss) -> Result<(i64, Moved), Fault> {
+    let shared = &*boss.shared;
+    transact!(shared, shared.logs_any(), unit => rescue_in(boss, unit.on()?))
+}
+
+async fn rescue_in(boss: &Boss, on: On<'_>) -> Result<(i64, Moved), Fault> {
+    let expired = boss.run(on, BossSql::Expired, &[&boss.lease(), &BATCH]).await?;
+    if expired.is_empty() {
+        return Ok((0, Moved::default()));
+    }
+    let error = json!({ "message": "the claim's lease ran out: the worker vanished", "code": "lease_expired" });
+    let payload = words::error_text(&error);
+    let mut all = Vec::new();
+    for row in &expired {
+        let Ok(queue) = QueueName::new(row.get::<_, String>("queue")) else { continue };
+        let Some(known) = boss.one(on, &queue).await? else { continue };
+        let Ok(job) = row.get::<_, &str>("job").parse() else { continue };
+        let start = row.get::<_, Time>("started_on").0.as_microsecond();
+        let (fence, call) = (row.get("retry_count"), row.get("batch"));
+        let held = Held { queue, table: known.table, job, fence, start, call, beside: false };
+        all.push(Move { held, kind: Kind::Of(Native::Expire), payload: payload.clone(), wait: 0 });
+    }
+    let moved = moves::moves(boss, on, &all).await?;
+    Ok((expired.len() as i64, moved))
+}
+
+/// Gives claims back: waiting again in their old place, no attempt burned. Claims that no longer hold are skipped. A job
+/// that somebody asked to cancel ends here: this attempt ended in something other than success.
+pub(crate) async fn release(boss: &Boss, claims: &[ClaimRef]) -> Result<()> {
+    let moved = again!(boss, "release claims", release_once(boss, claims))?;
+    moved.tell(boss);
+    Ok(())
+}
+
+async fn release_once(boss: &Boss, claims: &[ClaimRef]) -> Result<Moved, Fault> {
+    let shared = &*boss.shared;
+    transact!(shared, shared.logs_any(), unit => release_in(boss, unit.on()?, claims))
+}
+
+async fn release_in(boss: &Boss, on: On<'_>, claims: &[ClaimRef]) -> Result<Moved, Fault> {
+    let refs: Vec<&ClaimRef> = claims.iter().collect();
+    let mut seen = HashSet::new();
+    let held = held::held(boss, on, &refs).await?.into_iter().flatten().filter(|held| seen.insert(held.clone()));
+    let release = |held| Move { held, kind: Kind::Of(Native::Release), payload: None, wait: 0 };
+    let all: Vec<Move> = held.map(release).collect();
+    moves::moves(boss, on, &all).await
+}

@@ -1,0 +1,536 @@
+SET statement_timeout = 0;
+SET lock_timeout = 0;
+SET idle_in_transaction_session_timeout = 0;
+SET client_encoding = 'UTF8';
+SET standard_conforming_strings = on;
+SELECT pg_catalog.set_config('search_path', '', false);
+SET check_function_bodies = false;
+SET xmloption = content;
+SET client_min_messages = warning;
+SET row_security = off;
+CREATE SCHEMA millstream;
+CREATE FUNCTION millstream.append(p_stream text, p_events jsonb, p_expected bigint DEFAULT NULL::bigint, p_key text DEFAULT NULL::text) RETURNS TABLE(version bigint, duplicate boolean)
+    LANGUAGE plpgsql
+    AS $$
+declare
+    n   bigint := jsonb_array_length(p_events);
+    had bigint;
+    v   bigint;
+    v_id bigint;
+begin
+    if n = 0 then
+        raise exception 'append needs at least one event' using errcode = '22023';
+    end if;
+    if p_key is not null then
+        insert into "millstream".event_key as k (key, created_at) values (p_key, "millstream".now()) on conflict do nothing;
+        if not found then
+            return query select k.version, true from "millstream".event_key k where k.key = p_key;
+            return;
+        end if;
+    end if;
+    perform "millstream".lock_stream(p_stream, p_expected is not null);
+    if p_expected is null then
+        update "millstream".event_stream s set version = s.version + n where s.stream = p_stream returning s.version into v;
+    else
+        select s.version into had from "millstream".event_stream s where s.stream = p_stream;
+        if not found then
+            select (select count(*) from "millstream".queue_events e where e.stream = p_stream)
+                 + (select count(*) from "millstream".queue_event_inbox i where i.stream = p_stream) into had;
+        end if;
+        if had <> p_expected then
+            raise exception 'stream "%" is at version %, expected %', p_stream, had, p_expected
+                using errcode = 'MS409',
+                      detail = json_build_object('stream', p_stream, 'expected', p_expected, 'actual', had)::text;
+        end if;
+        v := had + n;
+        insert into "millstream".event_stream as s values (p_stream, v)
+        on conflict (stream) do update set version = excluded.version;
+    end if;
+    v_id := nextval('"millstream".event_seq');
+    insert into "millstream".queue_event_inbox
+        (id, part, stream, version, type, run_id, flow_name, step_name, step_id, attempt, data, ts)
+    select v_id, o, p_stream, v - n + o, e ->> 'type', e ->> 'runId', e ->> 'flowName', e ->> 'stepName', e ->> 'stepId',
+           (e ->> 'attempt')::integer, coalesce(e -> 'data', 'null'), "millstream".now()
+    from jsonb_array_elements(p_events) with ordinality as u(e, o) order by o;
+    if p_key is not null then
+        update "millstream".event_key k set version = v where k.key = p_key;
+    end if;
+    return query select v, false;
+end $$;
+CREATE FUNCTION millstream.append_plain(p_stream text[], p_type text[], p_run_id text[], p_flow_name text[], p_step_name text[], p_step_id text[], p_attempt integer[], p_data text[]) RETURNS TABLE(ord bigint, version bigint)
+    LANGUAGE plpgsql
+    AS $$
+declare
+    v_now       timestamptz := "millstream".now();
+    v_versioned text[];
+    v_id        bigint;
+begin
+    perform pg_advisory_xact_lock_shared(hashtext('"millstream".stream'), b.bucket)
+    from (select distinct hashtext(s) & 63 as bucket from unnest(p_stream) s order by 1) b;
+    select array_agg(x.stream) into v_versioned from (
+        select s.stream from (select distinct u.stream from unnest(p_stream) u(stream)) u
+        cross join lateral (
+            select e.stream from "millstream".event_stream e where e.stream = u.stream collate "C" offset 0
+        ) s order by s.stream collate "C"
+    ) x;
+    if v_versioned is null then
+        v_id := nextval('"millstream".event_seq');
+        insert into "millstream".queue_event_inbox
+            (id, part, stream, type, run_id, flow_name, step_name, step_id, attempt, data, ts)
+        select v_id, u.ord, u.stream, u.type, u.run_id, u.flow_name, u.step_name, u.step_id, u.attempt,
+               u.data::jsonb, v_now
+        from unnest(p_stream, p_type, p_run_id, p_flow_name, p_step_name, p_step_id, p_attempt, p_data)
+             with ordinality as u(stream, type, run_id, flow_name, step_name, step_id, attempt, data, ord)
+        order by u.ord;
+        return;
+    end if;
+    perform 1 from "millstream".event_stream s where s.stream = any (v_versioned) order by s.stream for update;
+    v_id := nextval('"millstream".event_seq');
+    return query
+        with bumped as (
+            update "millstream".event_stream s set version = s.version + c.n
+            from (select u.stream, count(*) as n from unnest(p_stream) u(stream) group by 1) c
+            where s.stream = c.stream and s.stream = any (v_versioned)
+            returning s.stream, s.version - c.n as base
+        ), numbered as materialized (
+            select u.*, b.base + row_number() over (partition by u.stream order by u.ord) as version
+            from unnest(p_stream, p_type, p_run_id, p_flow_name, p_step_name, p_step_id, p_attempt, p_data)
+                 with ordinality as u(stream, type, run_id, flow_name, step_name, step_id, attempt, data, ord)
+            left join bumped b on b.stream = u.stream
+        ), written as (
+            insert into "millstream".queue_event_inbox
+                (id, part, stream, version, type, run_id, flow_name, step_name, step_id, attempt, data, ts)
+            select v_id, n.ord, n.stream, n.version, n.type, n.run_id, n.flow_name, n.step_name, n.step_id, n.attempt,
+                   n.data::jsonb, v_now
+            from numbered n order by n.ord
+        )
+        select n.ord, n.version from numbered n where n.version is not null;
+end $$;
+CREATE FUNCTION millstream.flush_events(p_notify boolean) RETURNS bigint
+    LANGUAGE plpgsql
+    AS $$
+declare
+    v_last bigint;
+    v_next bigint;
+begin
+    select i.id into v_last from "millstream".queue_event_inbox i order by i.id desc, i.part desc limit 1;
+    if v_last is not null then
+        loop
+            perform "millstream".sequence_events(2000, 0, true, p_notify);
+            select i.id into v_next from "millstream".queue_event_inbox i order by i.id, i.part limit 1;
+            exit when v_next is null or v_next > v_last;
+        end loop;
+    end if;
+    return (select pos from "millstream".event_head);
+end $$;
+CREATE FUNCTION millstream.job_id(p_key text, p_job bigint, p_created timestamp with time zone) RETURNS text
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$
+    select coalesce(p_key, (
+        substr(h, 1, 8) || '-' || substr(h, 9, 4) || '-7' || lpad(to_hex(us % 1000), 3, '0') || '-'
+        || substr(j, 1, 4) || '-' || substr(j, 5, 12)
+    ))
+    from (select (extract(epoch from p_created) * 1000000)::bigint as us) t,
+         lateral (select lpad(to_hex(us / 1000), 12, '0') as h,
+                         lpad(to_hex(p_job | (1::bigint << 63)), 16, '0') as j) x
+$$;
+CREATE FUNCTION millstream.lock_stream(p_stream text, p_alone boolean) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+begin
+    if p_alone then
+        perform pg_advisory_xact_lock(hashtext('"millstream".stream'), hashtext(p_stream) & 63);
+    else
+        perform pg_advisory_xact_lock_shared(hashtext('"millstream".stream'), hashtext(p_stream) & 63);
+    end if;
+end $$;
+CREATE FUNCTION millstream.lock_streams(p_streams text[], p_alone boolean[]) RETURNS void
+    LANGUAGE plpgsql
+    AS $$
+declare x record;
+begin
+    for x in
+        select hashtext(u.stream) & 63 as bucket, bool_or(u.alone) as alone
+        from unnest(p_streams, p_alone) as u(stream, alone) group by 1 order by 1
+    loop
+        if x.alone then
+            perform pg_advisory_xact_lock(hashtext('"millstream".stream'), x.bucket);
+        else
+            perform pg_advisory_xact_lock_shared(hashtext('"millstream".stream'), x.bucket);
+        end if;
+    end loop;
+end $$;
+CREATE FUNCTION millstream.now() RETURNS timestamp with time zone
+    LANGUAGE sql PARALLEL SAFE
+    AS $$ select pg_catalog.clock_timestamp() $$;
+CREATE FUNCTION millstream.position_at(p_at timestamp with time zone) RETURNS bigint
+    LANGUAGE plpgsql STABLE STRICT
+    AS $$
+declare
+    lo bigint;
+    hi bigint;
+    mid bigint;
+    at timestamptz;
+begin
+    select h.first_pos, h.pos + 1 into lo, hi from "millstream".event_head h;
+    while lo < hi loop
+        mid := (lo + hi) / 2;
+        select e.ts into at from "millstream".queue_events e where e.id = mid;
+        if at is null or at >= p_at then hi := mid; else lo := mid + 1; end if;
+    end loop;
+    return lo;
+end $$;
+CREATE FUNCTION millstream.queue_id(p_queue text) RETURNS integer
+    LANGUAGE plpgsql
+    AS $$
+declare v integer;
+begin
+    select q.id into v from "millstream".queue q where q.name = p_queue;
+    if v is null then
+        insert into "millstream".queue (name) values (p_queue) on conflict do nothing;
+        select q.id into v from "millstream".queue q where q.name = p_queue;
+    end if;
+    return v;
+end $$;
+CREATE FUNCTION millstream.refuse_event_write() RETURNS trigger
+    LANGUAGE plpgsql
+    AS $$
+begin
+    if coalesce(current_setting('millstream.sequencing', true), '') <> 'on' then
+        raise exception 'queue_events is written by the sequencer alone'
+            using hint = 'append with "millstream".append(stream, events)';
+    end if;
+    return null;
+end $$;
+CREATE FUNCTION millstream.sequence_events(p_limit integer, p_floor bigint, p_wait boolean, p_notify boolean) RETURNS TABLE(moved bigint, last_id bigint)
+    LANGUAGE plpgsql
+    AS $$
+declare
+    h "millstream".event_head;
+begin
+    if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception 'sequence_events needs read committed' using errcode = '25000';
+    end if;
+    if p_wait then
+        perform pg_advisory_xact_lock(hashtext('"millstream".sequencer'), 0);
+    elsif not pg_try_advisory_xact_lock(hashtext('"millstream".sequencer'), 0) then
+        return query select -1::bigint, null::bigint;
+        return;
+    end if;
+    -- Readers act on a position at once: it must not be given out again after a crash.
+    if current_setting('synchronous_commit') = 'off' then
+        perform set_config('synchronous_commit', 'local', true);
+    end if;
+    -- A statement of its own: its snapshot is later than the lock.
+    select * into h from "millstream".event_head;
+    perform set_config('millstream.sequencing', 'on', true);
+    -- A range delete, not a join with a list of ids: the statistics of a table that empties all the time are always
+    -- wrong, and a join can turn into a nested loop over the whole table.
+    return query
+        with d as (
+            delete from "millstream".queue_event_inbox
+            where id > p_floor
+              and id <= coalesce((select i.id from "millstream".queue_event_inbox i where i.id > p_floor
+                                  order by i.id, i.part offset p_limit - 1 limit 1), 9223372036854775807)
+            returning *
+        ), w as (
+            insert into "millstream".queue_events
+                (id, stream, version, ts, type, run_id, flow_name, step_name, step_id, attempt, data)
+            select h.pos + row_number() over (order by d.id, d.part), d.stream, d.version,
+                   greatest(h.last_ts, max(d.ts) over (order by d.id, d.part)), d.type, d.run_id, d.flow_name, d.step_name,
+                   d.step_id, d.attempt, d.data
+            from d
+        )
+        select count(*), max(d.id) from d;
+    perform set_config('millstream.sequencing', 'off', true);
+    update "millstream".event_head eh
+    set pos = e.id, last_ts = e.ts
+    from (select q.id, q.ts from "millstream".queue_events q where q.id > h.pos order by q.id desc limit 1) e;
+    if found and p_notify then
+        perform pg_notify('millstream_millstream', 'e');
+    end if;
+end $$;
+CREATE FUNCTION millstream.watched() RETURNS boolean
+    LANGUAGE sql STABLE
+    AS $$
+    select exists (select from "millstream".queue_watcher where until > clock_timestamp())
+$$;
+CREATE SEQUENCE millstream.claim_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+SET default_tablespace = '';
+SET default_table_access_method = heap;
+CREATE TABLE millstream.event_head (
+    one boolean DEFAULT true NOT NULL,
+    pos bigint DEFAULT 0 NOT NULL,
+    first_pos bigint DEFAULT 1 NOT NULL,
+    last_ts timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    log_id uuid DEFAULT gen_random_uuid() NOT NULL,
+    CONSTRAINT event_head_one_check CHECK (one)
+)
+WITH (fillfactor='10');
+CREATE TABLE millstream.event_key (
+    key text NOT NULL COLLATE pg_catalog."C",
+    version bigint,
+    created_at timestamp with time zone NOT NULL
+);
+CREATE SEQUENCE millstream.event_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+CREATE TABLE millstream.event_stream (
+    stream text NOT NULL COLLATE pg_catalog."C",
+    version bigint NOT NULL
+)
+WITH (fillfactor='70');
+CREATE TABLE millstream.job (
+    queue integer NOT NULL,
+    id bigint NOT NULL,
+    key text COLLATE pg_catalog."C",
+    name text NOT NULL,
+    data json NOT NULL,
+    trace json,
+    settings json,
+    created_at timestamp with time zone NOT NULL
+);
+CREATE TABLE millstream.job_done (
+    queue integer NOT NULL,
+    job bigint NOT NULL,
+    state "char" NOT NULL,
+    cancel boolean NOT NULL,
+    run_at timestamp with time zone NOT NULL,
+    attempt integer NOT NULL,
+    attempts integer NOT NULL,
+    life integer NOT NULL,
+    started_at timestamp with time zone,
+    finished_at timestamp with time zone NOT NULL,
+    output json,
+    error json,
+    keep integer,
+    expires_at timestamp with time zone,
+    CONSTRAINT job_done_state_check CHECK ((state = ANY (ARRAY['c'::"char", 'f'::"char", 'x'::"char"])))
+);
+CREATE TABLE millstream.job_key (
+    queue integer NOT NULL,
+    key text NOT NULL COLLATE pg_catalog."C",
+    job bigint NOT NULL
+);
+CREATE TABLE millstream.job_live (
+    queue integer NOT NULL,
+    job bigint NOT NULL,
+    state "char" NOT NULL,
+    cancel boolean DEFAULT false NOT NULL,
+    priority integer NOT NULL,
+    seq bigint NOT NULL,
+    run_at timestamp with time zone NOT NULL,
+    attempt integer DEFAULT 0 NOT NULL,
+    attempts integer NOT NULL,
+    life integer DEFAULT 0 NOT NULL,
+    claim bigint,
+    lease_until timestamp with time zone,
+    started_at timestamp with time zone,
+    error json,
+    removal json,
+    CONSTRAINT job_live_attempt_check CHECK ((attempt >= 0)),
+    CONSTRAINT job_live_check CHECK (((state = 'a'::"char") = (claim IS NOT NULL))),
+    CONSTRAINT job_live_check1 CHECK (((state = 'a'::"char") = (lease_until IS NOT NULL))),
+    CONSTRAINT job_live_state_check CHECK ((state = ANY (ARRAY['w'::"char", 'd'::"char", 'a'::"char"])))
+)
+WITH (fillfactor='80', autovacuum_vacuum_scale_factor='0.02', autovacuum_vacuum_threshold='2000', autovacuum_vacuum_cost_delay='0', autovacuum_analyze_scale_factor='0.1');
+CREATE TABLE millstream.job_progress (
+    queue integer NOT NULL,
+    job bigint NOT NULL,
+    value json NOT NULL
+)
+WITH (fillfactor='70');
+CREATE SEQUENCE millstream.job_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
+CREATE TABLE millstream.migration (
+    version integer NOT NULL,
+    name text NOT NULL,
+    at timestamp with time zone DEFAULT now() NOT NULL
+);
+CREATE TABLE millstream.queue (
+    id integer NOT NULL,
+    name text NOT NULL COLLATE pg_catalog."C",
+    paused boolean DEFAULT false NOT NULL
+);
+CREATE TABLE millstream.queue_event_inbox (
+    id bigint NOT NULL,
+    part integer NOT NULL,
+    stream text NOT NULL,
+    version bigint,
+    type text NOT NULL,
+    run_id text,
+    flow_name text,
+    step_name text,
+    step_id text,
+    attempt integer,
+    data jsonb NOT NULL,
+    ts timestamp with time zone NOT NULL,
+    CONSTRAINT queue_event_inbox_stream_check CHECK (((octet_length(stream) >= 1) AND (octet_length(stream) <= 255))),
+    CONSTRAINT queue_event_inbox_type_check CHECK (((octet_length(type) >= 1) AND (octet_length(type) <= 512)))
+)
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='2000', autovacuum_vacuum_cost_delay='0');
+CREATE TABLE millstream.queue_events (
+    id bigint NOT NULL,
+    stream text NOT NULL COLLATE pg_catalog."C",
+    version bigint,
+    ts timestamp with time zone NOT NULL,
+    type text NOT NULL,
+    run_id text,
+    flow_name text,
+    step_name text,
+    step_id text,
+    attempt integer,
+    data jsonb NOT NULL
+);
+CREATE TABLE millstream.queue_feed (
+    id bigint NOT NULL,
+    origin text NOT NULL,
+    event text NOT NULL,
+    at timestamp with time zone DEFAULT clock_timestamp() NOT NULL
+)
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='2000');
+ALTER TABLE millstream.queue_feed ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME millstream.queue_feed_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE millstream.queue_flow_index (
+    flow_name text NOT NULL,
+    run_id text NOT NULL COLLATE pg_catalog."C",
+    started_at timestamp with time zone NOT NULL,
+    completed_at timestamp with time zone,
+    status text NOT NULL
+);
+ALTER TABLE millstream.queue ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME millstream.queue_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE millstream.queue_tally (
+    queue integer NOT NULL,
+    waiting bigint DEFAULT 0 NOT NULL,
+    delayed bigint DEFAULT 0 NOT NULL,
+    active bigint DEFAULT 0 NOT NULL,
+    completed bigint DEFAULT 0 NOT NULL,
+    failed bigint DEFAULT 0 NOT NULL,
+    cancelled bigint DEFAULT 0 NOT NULL
+)
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='2000', autovacuum_vacuum_cost_delay='0');
+CREATE TABLE millstream.queue_watcher (
+    origin text NOT NULL,
+    until timestamp with time zone NOT NULL
+);
+CREATE TABLE millstream.schedule (
+    queue integer NOT NULL,
+    key text NOT NULL COLLATE pg_catalog."C",
+    body json NOT NULL,
+    next_at timestamp with time zone,
+    last_at timestamp with time zone
+);
+CREATE TABLE millstream.state (
+    key text NOT NULL COLLATE pg_catalog."C",
+    value json NOT NULL,
+    expires_at timestamp with time zone
+);
+INSERT INTO millstream.event_head VALUES (true, 3, 1, '2026-11-21 06:10:47.637194+00', '53ea5312-5b4c-4210-8b7f-2c173131f17f');
+INSERT INTO millstream.event_key VALUES ('k', 3, '2026-11-21 06:10:47.636903+00');
+INSERT INTO millstream.event_stream VALUES ('orders/1', 3);
+INSERT INTO millstream.job VALUES (1, 1, 'done', 'work', '{"n":"done"}', NULL, NULL, '2026-11-21 06:10:47.54399+00');
+INSERT INTO millstream.job VALUES (1, 2, 'failed', 'work', '{"n":"failed"}', NULL, NULL, '2026-11-21 06:10:47.54399+00');
+INSERT INTO millstream.job VALUES (1, 3, 'active', 'work', '{"n":"active"}', NULL, NULL, '2026-11-21 06:10:47.54399+00');
+INSERT INTO millstream.job VALUES (1, 4, 'waiting', 'work', '{"n":"waiting"}', NULL, NULL, '2026-11-21 06:10:47.61531+00');
+INSERT INTO millstream.job VALUES (1, 5, 'delayed', 'work', '{"n":"delayed"}', NULL, NULL, '2026-11-21 06:10:47.61531+00');
+INSERT INTO millstream.job_done VALUES (1, 1, 'c', false, '2026-11-21 06:10:47.54399+00', 1, 3, 0, '2026-11-21 06:10:47.587342+00', '2026-11-21 06:10:47.604061+00', '"fine"', NULL, NULL, NULL);
+INSERT INTO millstream.job_done VALUES (1, 2, 'f', false, '2026-11-21 06:10:47.54399+00', 1, 3, 0, '2026-11-21 06:10:47.587342+00', '2026-11-21 06:10:47.604061+00', NULL, '"broken"', NULL, NULL);
+INSERT INTO millstream.job_key VALUES (1, 'active', 3);
+INSERT INTO millstream.job_key VALUES (1, 'done', 1);
+INSERT INTO millstream.job_key VALUES (1, 'failed', 2);
+INSERT INTO millstream.job_key VALUES (1, 'delayed', 5);
+INSERT INTO millstream.job_key VALUES (1, 'waiting', 4);
+INSERT INTO millstream.job_live VALUES (1, 3, 'a', false, 0, 3, '2026-11-21 06:10:47.54399+00', 1, 3, 0, 254853, '2026-11-21 06:10:47.687342+00', '2026-11-21 06:10:47.587342+00', NULL, NULL);
+INSERT INTO millstream.job_live VALUES (1, 4, 'w', false, 0, 4, '2026-11-21 06:10:47.61531+00', 0, 3, 0, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO millstream.job_live VALUES (1, 5, 'd', false, 0, 5, '2026-11-21 06:10:48.61531+00', 0, 3, 0, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO millstream.migration VALUES (1, '0001_begin', '2026-11-21 06:10:47.330393+00');
+INSERT INTO millstream.migration VALUES (2, '0002_functions', '2026-11-21 06:10:47.403853+00');
+INSERT INTO millstream.queue OVERRIDING SYSTEM VALUE VALUES (1, 'q', false);
+INSERT INTO millstream.queue_events VALUES (1, 'orders/1', 1, '2026-11-21 06:10:47.628694+00', 'placed', NULL, NULL, NULL, NULL, NULL, '{"total": 9}');
+INSERT INTO millstream.queue_events VALUES (2, 'orders/1', 2, '2026-11-21 06:10:47.629326+00', 'placed', NULL, NULL, NULL, NULL, NULL, '{"total": 9}');
+INSERT INTO millstream.queue_events VALUES (3, 'orders/1', 3, '2026-11-21 06:10:47.637194+00', 'placed', NULL, NULL, NULL, NULL, NULL, '{"total": 9}');
+INSERT INTO millstream.queue_tally VALUES (1, 3, 0, 0, 0, 0, 0);
+INSERT INTO millstream.queue_tally VALUES (1, -3, 0, 3, 0, 0, 0);
+INSERT INTO millstream.queue_tally VALUES (1, 0, 0, -2, 1, 1, 0);
+INSERT INTO millstream.queue_tally VALUES (1, 1, 1, 0, 0, 0, 0);
+INSERT INTO millstream.schedule VALUES (1, 'nightly', '{"queue":"q","key":"nightly","cron":"0 3 * * *","timeZone":"UTC","name":"work","data":null,"options":{},"missed":"once"}', '2026-11-22 03:00:00+00', NULL);
+INSERT INTO millstream.state VALUES ('run/1', '[1,2]', NULL);
+SELECT pg_catalog.setval('millstream.claim_seq', 3, true);
+SELECT pg_catalog.setval('millstream.event_seq', 3, true);
+SELECT pg_catalog.setval('millstream.job_seq', 5, true);
+SELECT pg_catalog.setval('millstream.queue_feed_id_seq', 1, false);
+SELECT pg_catalog.setval('millstream.queue_id_seq', 1, true);
+ALTER TABLE ONLY millstream.event_head
+    ADD CONSTRAINT event_head_pkey PRIMARY KEY (one);
+ALTER TABLE ONLY millstream.event_key
+    ADD CONSTRAINT event_key_pkey PRIMARY KEY (key);
+ALTER TABLE ONLY millstream.event_stream
+    ADD CONSTRAINT event_stream_pkey PRIMARY KEY (stream);
+ALTER TABLE ONLY millstream.job_done
+    ADD CONSTRAINT job_done_pkey PRIMARY KEY (queue, job);
+ALTER TABLE ONLY millstream.job_key
+    ADD CONSTRAINT job_key_pkey PRIMARY KEY (queue, key);
+ALTER TABLE ONLY millstream.job_live
+    ADD CONSTRAINT job_live_pkey PRIMARY KEY (queue, job);
+ALTER TABLE ONLY millstream.job
+    ADD CONSTRAINT job_pkey PRIMARY KEY (queue, id);
+ALTER TABLE ONLY millstream.job_progress
+    ADD CONSTRAINT job_progress_pkey PRIMARY KEY (queue, job);
+ALTER TABLE ONLY millstream.migration
+    ADD CONSTRAINT migration_pkey PRIMARY KEY (version);
+ALTER TABLE ONLY millstream.queue_event_inbox
+    ADD CONSTRAINT queue_event_inbox_pkey PRIMARY KEY (id, part);
+ALTER TABLE ONLY millstream.queue_events
+    ADD CONSTRAINT queue_events_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY millstream.queue_feed
+    ADD CONSTRAINT queue_feed_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY millstream.queue_flow_index
+    ADD CONSTRAINT queue_flow_index_pkey PRIMARY KEY (run_id);
+ALTER TABLE ONLY millstream.queue
+    ADD CONSTRAINT queue_name_key UNIQUE (name);
+ALTER TABLE ONLY millstream.queue
+    ADD CONSTRAINT queue_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY millstream.queue_watcher
+    ADD CONSTRAINT queue_watcher_pkey PRIMARY KEY (origin);
+ALTER TABLE ONLY millstream.schedule
+    ADD CONSTRAINT schedule_pkey PRIMARY KEY (queue, key);
+ALTER TABLE ONLY millstream.state
+    ADD CONSTRAINT state_pkey PRIMARY KEY (key);
+CREATE INDEX event_key_age ON millstream.event_key USING btree (created_at);
+CREATE INDEX job_done_expires ON millstream.job_done USING btree (expires_at) WHERE (expires_at IS NOT NULL);
+CREATE INDEX job_done_keep ON millstream.job_done USING btree (queue, state, finished_at, job) WHERE (keep IS NOT NULL);
+CREATE INDEX job_done_state ON millstream.job_done USING btree (queue, state, job);
+CREATE INDEX job_due ON millstream.job_live USING btree (run_at, seq) WHERE (state = 'd'::"char");
+CREATE INDEX job_lease ON millstream.job_live USING btree (lease_until) WHERE (state = 'a'::"char");
+CREATE INDEX job_ready ON millstream.job_live USING btree (queue, priority, seq) WHERE (state = 'w'::"char");
+CREATE INDEX queue_events_stream ON millstream.queue_events USING btree (stream, id);
+CREATE INDEX queue_events_ts ON millstream.queue_events USING brin (ts);
+CREATE INDEX queue_flow_index_flow ON millstream.queue_flow_index USING btree (flow_name, started_at);
+CREATE INDEX schedule_due ON millstream.schedule USING btree (next_at) WHERE (next_at IS NOT NULL);
+CREATE INDEX state_expires ON millstream.state USING btree (expires_at) WHERE (expires_at IS NOT NULL);
+CREATE TRIGGER queue_events_guard BEFORE INSERT ON millstream.queue_events FOR EACH STATEMENT EXECUTE FUNCTION millstream.refuse_event_write();

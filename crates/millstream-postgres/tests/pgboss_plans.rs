@@ -1,0 +1,161 @@
+//! Every statement on pg-boss's tables is prepared on every server, and the hot ones ride their index, whatever the
+//! statistics know: the plan cliffs of a queue that came after the last ANALYZE are not ours.
+
+use std::{fs, path::Path};
+
+use millstream_core::{Store, StoreOptions};
+use millstream_postgres::{
+    PostgresOptions,
+    pgboss::{PgBossOptions, PgBossStore, QueueSettings},
+};
+use tokio_postgres::{Client, SimpleQueryMessage};
+
+mod world;
+
+/// What the store's own sessions are set to, and the plans that a server keeps.
+const SESSION: &str = "set enable_seqscan = off; set enable_nestloop = off; set jit = off; \
+                       set plan_cache_mode = force_generic_plan";
+/// Jobs that the statistics do not know.
+const BACKLOG: i64 = 60_000;
+/// Jobs of one fetch. Each costs its heap page twice and the entries of the indexes that a new state is written to, about
+/// a dozen and a half pages; a cliff costs the whole backlog.
+const BATCH: i64 = 100;
+
+/// A statement of the folder as the store fills it in, with what a claim picks.
+fn statement(name: &str) -> String {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/pgboss");
+    let read = |name: &str| fs::read_to_string(root.join(format!("{name}.sql"))).unwrap();
+    let part: Vec<String> = read("pick").lines().filter(|line| !line.starts_with("-- ")).map(str::to_owned).collect();
+    let text = read(name).replace("{picked}", &part.join("\n"));
+    let lines: Vec<&str> = text.lines().filter(|line| !line.contains("-- before 44")).collect();
+    let text = seeks(&lines.join("\n")).replace("{job}", "pgboss.job_common").replace("{boss}", "pgboss");
+    text.replace("{schema}", "millstream").replace("{name}", "pgboss")
+}
+
+/// How a job is found.
+fn seeks(text: &str) -> String {
+    match text.split_once("{seek ") {
+        None => text.to_owned(),
+        Some((before, after)) => {
+            let (place, rest) = after.split_once('}').unwrap();
+            let (queue, id) = place.split_once(" | ").unwrap();
+            let found = format!(
+                "select k.ctid as tid from {{job}} k where k.name = {queue} and k.id >= {id} order by k.id limit 1"
+            );
+            format!("{before}{found}{}", seeks(rest))
+        }
+    }
+}
+
+fn names() -> Vec<String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/pgboss");
+    let files = fs::read_dir(root).unwrap().map(|file| file.unwrap().path()).filter(|path| path.is_file());
+    let mut names: Vec<String> = files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
+    names.retain(|name| !name.starts_with("pick"));
+    names.sort();
+    names
+}
+
+async fn opened(url: &str) -> (PgBossStore, Client, tokio::task::JoinSet<()>) {
+    let options = PgBossOptions { postgres: PostgresOptions::new(url), supervise: false, ..PgBossOptions::new("") };
+    let store = PgBossStore::connect(options, StoreOptions::default()).await.unwrap();
+    store.create_queue(&"q".parse().unwrap(), &QueueSettings::default()).await.unwrap();
+    let (client, driver) = world::connect(url).await;
+    (store, client, driver)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_statement_is_prepared() {
+    for (version, database) in world::databases() {
+        let (store, client, _driver) = opened(&database.url()).await;
+        for name in names() {
+            if let Err(error) = client.prepare(&statement(&name)).await {
+                panic!("{name} on {version}: {error:?}");
+            }
+        }
+        store.close().await.unwrap();
+    }
+}
+
+/// Statements, and the indexes that their generic plans must name.
+const RIDES: &[(&str, &[&str])] = &[
+    ("claim", &["job_common_i11"]),
+    ("complete", &["job_common_pkey"]),
+    ("settle", &["job_common_pkey", "boss_job_pkey"]),
+    ("fence", &["job_common_pkey"]),
+    ("beat", &["job_common_pkey"]),
+    ("find", &["job_common_pkey", "boss_job_pkey"]),
+    ("page", &["job_common_i15"]),
+    ("backoff", &["job_common_pkey"]),
+];
+
+async fn plan(client: &Client, text: &str) -> String {
+    client.batch_execute(&format!("prepare planned as {text}")).await.unwrap();
+    let count = "select cardinality(parameter_types) from pg_prepared_statements where name = 'planned'";
+    let count: i32 = client.query_one(count, &[]).await.unwrap().get(0);
+    let nulls = vec!["null"; usize::try_from(count).unwrap()].join(", ");
+    let rows = client.simple_query(&format!("explain execute planned({nulls})")).await.unwrap();
+    client.batch_execute("deallocate planned").await.unwrap();
+    let line = |message: &SimpleQueryMessage| match message {
+        SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+        _ => None,
+    };
+    rows.iter().filter_map(line).collect::<Vec<_>>().join("\n")
+}
+
+async fn check(client: &Client, when: &str) {
+    for (name, indexes) in RIDES {
+        let plan = plan(client, &statement(name)).await;
+        for index in *indexes {
+            assert!(plan.contains(index), "{name} {when} does not ride {index}:\n{plan}");
+        }
+        assert!(!plan.contains("Seq Scan on job_common"), "{name} {when} reads the table whole:\n{plan}");
+    }
+}
+
+/// The top plan's pages of one statement, prepared as the store prepares it.
+async fn pages(client: &Client, text: &str, params: &str) -> i64 {
+    client.batch_execute(&format!("prepare measured as {text}")).await.unwrap();
+    let explain = format!("explain (analyze, buffers, format json) execute measured({params})");
+    let json: serde_json::Value = client.query_one(&explain, &[]).await.unwrap().get(0);
+    client.batch_execute("deallocate measured").await.unwrap();
+    let top = &json[0]["Plan"];
+    top["Shared Hit Blocks"].as_i64().unwrap() + top["Shared Read Blocks"].as_i64().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_unknown_to_the_statistics_costs_no_more() {
+    for (version, database) in world::databases() {
+        let (store, client, _driver) = opened(&database.url()).await;
+        client.batch_execute(SESSION).await.unwrap();
+        check(&client, &format!("when empty, on {version}")).await;
+        client.batch_execute("alter table pgboss.job_common set (autovacuum_enabled = off)").await.unwrap();
+        client.batch_execute("vacuum analyze pgboss.job_common").await.unwrap();
+        let fill = format!(
+            "insert into pgboss.job_common (name, policy, data, created_on, start_after) select 'q', 'standard', '{{}}', \
+             now() + i * interval '1 microsecond', now() from generate_series(1, {BACKLOG}) i"
+        );
+        client.batch_execute(&fill).await.unwrap();
+        check(&client, &format!("on the statistics of an empty table, on {version}")).await;
+        let claim = statement("claim");
+        // The first one after so many inserts may tidy up behind them.
+        let params = format!("array['q'], array[{BATCH}], 30000000, '{{}}'");
+        pages(&client, &claim, &params).await;
+        let taken = pages(&client, &claim, &params).await;
+        assert!(taken <= 25 * BATCH, "a fetch of {BATCH} touches {taken} pages on {version}");
+        // A prepared statement takes no sub-select: its values are written out.
+        let held = "select array_agg(x.id::text)::text, array_agg(x.retry_count)::text, array_agg(x.started_on)::text from \
+                    (select id, retry_count, started_on from pgboss.job where state = 'active' order by id limit 100) x";
+        let held = client.query_one(held, &[]).await.unwrap();
+        let array = |at: usize| format!("'{}'", held.get::<_, String>(at));
+        let of = |text: &str| format!("array_fill('{text}'::text, array[{BATCH}])");
+        let params = format!("{}, {}, {}, {}, {}, 30000000", of("q"), array(0), array(1), array(2), of("1"));
+        let complete = statement("complete");
+        let ended = pages(&client, &complete, &params).await;
+        assert!(ended <= 30 * BATCH, "completing {BATCH} touches {ended} pages on {version}");
+        let done: i64 =
+            client.query_one("select count(*) from pgboss.job where state = 'completed'", &[]).await.unwrap().get(0);
+        assert_eq!(done, BATCH, "completed jobs on {version}");
+        store.close().await.unwrap();
+    }
+}

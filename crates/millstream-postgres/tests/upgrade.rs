@@ -1,0 +1,140 @@
+//! A schema of every version that was ever in use comes up to this build, with what is in it.
+//!
+//! The dumps are in `tests/dumps`, named by their schema's version. `MILLSTREAM_WRITE_DUMP=1` writes the one of this
+//! build; it needs `pg_dump` of version 15 or newer on the path. A dump that is there is never written again: it is what
+//! somebody has.
+
+use std::{path::PathBuf, process::Command, time::Duration};
+
+use millstream_core::{
+    Append, Effects, EventQuery, EventStore, JobId, JobName, JobStore, LEASE_MIN, NewEvent, NewJob, Outcome, Pattern,
+    QueueName, QueueProvider, Schedule, Settlement, StateOp, StateStore, Store, StoreOptions, StreamName, Verdict,
+    Want,
+};
+use millstream_postgres::{PostgresOptions, PostgresStore, schema};
+use millstream_servers::postgres;
+use serde_json::json;
+
+mod world;
+
+fn q() -> QueueName {
+    QueueName::new("q").unwrap()
+}
+
+fn id(text: &str) -> JobId {
+    JobId::new(text).unwrap()
+}
+
+fn job(text: &str) -> NewJob {
+    NewJob::new(q(), JobName::new("work").unwrap(), json!({ "n": text })).id(id(text))
+}
+
+fn append() -> Append {
+    let stream = StreamName::new("orders/1").unwrap();
+    Append::one(stream, NewEvent::new("placed", json!({ "total": 9 })))
+}
+
+fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/dumps")
+}
+
+/// One of everything.
+async fn fill(store: &PostgresStore) {
+    store.enqueue(&["done", "failed", "active"].map(job)).await.unwrap();
+    let claimed = store.claim(&[Want { queue: q(), at_most: 3 }]).await.unwrap();
+    let outcomes = [Outcome::Done(json!("fine")), Outcome::Fail(json!("broken"))];
+    let settlements = claimed.iter().zip(outcomes).map(|(claimed, outcome)| Settlement {
+        claim: claimed.claim.clone(),
+        outcome,
+        effects: Effects::default(),
+    });
+    store.settle(&settlements.collect::<Vec<_>>()).await.unwrap();
+    store.enqueue(&[job("waiting"), job("delayed").delay(Duration::from_secs(1))]).await.unwrap();
+    let nightly = Schedule::new(q(), "nightly", "0 3 * * *", JobName::new("work").unwrap());
+    store.schedule_upsert(&nightly).await.unwrap();
+    store.append(&[append().expecting(0), append().expecting(1), append().key("k")]).await.unwrap();
+    store.apply(&[StateOp::Set { key: "run/1".into(), value: json!([1, 2]), ttl: None }]).await.unwrap();
+}
+
+/// What [`fill`] put there, and that it can be worked on.
+async fn check(store: &PostgresStore, dump: &str) {
+    let counts = store.counts(&q()).await.unwrap();
+    assert_eq!((counts.completed, counts.failed, counts.total()), (1, 1, 5), "{dump}: {counts:?}");
+    let done = store.job(&q(), &id("done")).await.unwrap().unwrap();
+    assert_eq!((done.data, done.output), (json!({ "n": "done" }), Some(json!("fine"))), "{dump}");
+    let failed = store.job(&q(), &id("failed")).await.unwrap().unwrap();
+    assert_eq!(failed.error, Some(json!("broken")), "{dump}");
+    assert!(!store.enqueue(&[job("done")]).await.unwrap()[0].is_created(), "{dump}: its id is taken");
+    // Whoever held it is long gone, and what waited for its time has waited enough.
+    assert_eq!(store.rescue().await.unwrap(), 1, "{dump}");
+    store.promote_due().await.unwrap();
+    let claimed = store.claim(&[Want { queue: q(), at_most: 10 }]).await.unwrap();
+    let settlements = claimed.iter().map(|claimed| Settlement {
+        claim: claimed.claim.clone(),
+        outcome: Outcome::Done(json!(null)),
+        effects: Effects::default(),
+    });
+    let verdicts = store.settle(&settlements.collect::<Vec<_>>()).await.unwrap();
+    assert!(!verdicts.is_empty() && verdicts.iter().all(|one| matches!(one, Verdict::Settled(_))), "{dump}");
+    assert_eq!(store.schedules(Some(&q())).await.unwrap().len(), 1, "{dump}");
+
+    let events = store.query(&EventQuery::of(Pattern::All)).await.unwrap();
+    assert_eq!(events.iter().map(|event| event.id).collect::<Vec<_>>(), [1, 2, 3], "{dump}");
+    store.append(&[append().key("k")]).await.unwrap();
+    assert_eq!(store.head().await.unwrap(), 3, "{dump}: the key was used");
+    assert!(store.append(&[append().expecting(0)]).await.is_err(), "{dump}: the stream is further");
+    store.append(&[append()]).await.unwrap();
+    assert_eq!(store.query(&EventQuery::of(Pattern::All)).await.unwrap().len(), 4, "{dump}");
+    assert_eq!(store.get("run/1").await.unwrap(), Some(json!([1, 2])), "{dump}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_dump_comes_up_to_this_build() {
+    write_missing().await;
+    let mut dumps: Vec<PathBuf> = std::fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    dumps.sort();
+    assert!(!dumps.is_empty(), "there are dumps");
+    for path in dumps {
+        let version: u32 = path.file_stem().unwrap().to_str().unwrap().parse().unwrap();
+        for (server, database) in world::databases() {
+            let name = format!("{} on {server}", path.display());
+            database.run(&std::fs::read_to_string(&path).unwrap()).unwrap();
+            let options = PostgresOptions::new(database.url());
+            let before = schema::status(&options).await.unwrap();
+            assert_eq!(before.found, Some(version), "{name}");
+            let store = PostgresStore::connect(options.clone(), StoreOptions::default()).await.unwrap();
+            assert!(schema::status(&options).await.unwrap().is_current(), "{name}");
+            check(&store, &name).await;
+            store.close().await.unwrap();
+        }
+    }
+}
+
+/// Writes the dump of this build, if that is asked for and there is none.
+async fn write_missing() {
+    if std::env::var_os("MILLSTREAM_WRITE_DUMP").is_none() {
+        return;
+    }
+    let database = postgres::v15().create_database();
+    let options = PostgresOptions::new(database.url());
+    // Who restores it is later than the lease.
+    let short = StoreOptions { lease: LEASE_MIN, ..StoreOptions::default() };
+    let store = PostgresStore::connect(options.clone(), short).await.unwrap();
+    let version = schema::status(&options).await.unwrap().supported;
+    let file = folder().join(format!("{version:04}.sql"));
+    if !file.exists() {
+        fill(&store).await;
+        // Numbered by now, not on their way.
+        store.head().await.unwrap();
+        let mut dump = Command::new("pg_dump");
+        dump.args(["--schema=millstream", "--inserts", "--no-owner", "--no-privileges"]).arg(database.url());
+        let dumped = dump.output().expect("pg_dump is on the path");
+        assert!(dumped.status.success(), "{}", String::from_utf8_lossy(&dumped.stderr));
+        // Without comments, and without the words that are psql's.
+        let text = String::from_utf8(dumped.stdout).unwrap();
+        let kept = text.lines().filter(|line| !line.is_empty() && !line.starts_with("--") && !line.starts_with('\\'));
+        std::fs::create_dir_all(folder()).unwrap();
+        std::fs::write(&file, kept.map(|line| format!("{line}\n")).collect::<String>()).unwrap();
+    }
+    store.close().await.unwrap();
+}
