@@ -53,6 +53,12 @@ impl Harness for Postgres {
         &self.name
     }
 
+    /// Of a commit whose answer was cut off its caller reads the cursor: so it cannot be called again as if nothing were.
+    /// What groups do on cut connections is in `tests/groups`.
+    fn groups(&self) -> bool {
+        !self.cut
+    }
+
     fn twinned(&self) -> bool {
         !self.again
     }

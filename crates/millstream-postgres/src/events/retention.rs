@@ -16,10 +16,9 @@ use crate::{
     sql::{On, Sql},
 };
 
-/// How long a lock of the log is waited for: who comes later queues behind this wait.
+/// How long a lock of the log is waited for: who comes later queues behind this wait. Detaching side by side with readers
+/// holds up those who make partitions, and, in its last step, whoever still has the partition in a plan.
 const LOCK_WITHIN: &str = "300ms";
-/// How long detaching side by side with readers may wait for them; it holds up nobody.
-const DETACH_WITHIN: &str = "5s";
 /// How often a lock is tried in one sweep, and the rest in between; the next sweep goes on.
 const TRIES: u32 = 3;
 const REST: Duration = Duration::from_millis(500);
@@ -111,7 +110,7 @@ async fn drop_once(shared: &Shared, name: &str) -> Result<(), Fault> {
 /// A statement that cannot be in a transaction, in a session with a timeout of its own that goes with it.
 async fn apart(shared: &Shared, conn: Object, text: &str) -> Result<(), Fault> {
     let client = Object::take(conn);
-    client.batch_execute(&format!("set lock_timeout = '{DETACH_WITHIN}'")).await?;
+    client.batch_execute(&format!("set lock_timeout = '{LOCK_WITHIN}'")).await?;
     client.batch_execute(&shared.schema.fill(text)).await?;
     Ok(())
 }

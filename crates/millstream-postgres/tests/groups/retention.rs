@@ -185,7 +185,8 @@ async fn no_append_waits_for_a_partition_that_goes_while_it_is_read() {
         // Nobody is told anything of what went, though the table is still there for the reader.
         assert_eq!(first(&writer).await, PARTITION + 1);
         reader.batch_execute("commit").await.unwrap();
-        assert_eq!(store.sweep().await.unwrap(), 1, "on {version}");
+        // What the writer filled meanwhile goes, too.
+        assert!(store.sweep().await.unwrap() >= 1, "on {version}");
         let left = "select count(*) from pg_class where relname = 'queue_events_p1'";
         assert_eq!(reader.query_one(left, &[]).await.unwrap().get::<_, i64>(0), 0);
         store.close().await.unwrap();
@@ -213,6 +214,8 @@ async fn without_a_partition_appends_go_on_and_the_order_is_kept() {
         let numbers: Vec<i64> = found.iter().map(|event| event.data.as_i64().unwrap()).collect();
         assert_eq!(numbers, (0..30).collect::<Vec<i64>>(), "on {version}");
         assert_eq!(store.head().await.unwrap(), 3 * PARTITION + 20);
+        // With the next sweep two are ahead again.
+        store.sweep().await.unwrap();
         let ahead =
             "select count(*) from millstream.event_partition where first_id > (select pos from millstream.event_head)";
         assert!(client.query_one(ahead, &[]).await.unwrap().get::<_, i64>(0) >= 2);
