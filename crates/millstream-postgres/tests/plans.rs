@@ -305,7 +305,7 @@ const COUNTS_PAGES_MAX: i64 = 10;
 async fn counts_touch_no_jobs() {
     for (version, database) in world::databases() {
         let (store, client, _driver) = opened(&database.url()).await;
-        client.batch_execute(FILL).await.unwrap();
+        client.batch_execute(&fill()).await.unwrap();
         let tally = "insert into plans.queue_tally (queue, waiting, completed) values (1, 80000, 100000)";
         client.batch_execute(tally).await.unwrap();
         let text = statements().into_iter().find(|(name, _)| name == "queue/list").unwrap().1;
