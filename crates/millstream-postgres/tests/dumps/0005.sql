@@ -17,6 +17,7 @@ declare
     had bigint;
     v   bigint;
     v_id bigint;
+    fresh boolean := current_setting('transaction_isolation') = 'read committed';
 begin
     if n = 0 then
         raise exception 'append needs at least one event' using errcode = '22023';
@@ -31,8 +32,24 @@ begin
     perform "millstream".lock_stream(p_stream, p_expected is not null);
     if p_expected is null then
         update "millstream".event_stream s set version = s.version + n where s.stream = p_stream returning s.version into v;
+        if not found and not fresh then
+            -- The snapshot may be older than the stream's versions; its key is not.
+            begin
+                insert into "millstream".event_stream values (p_stream, 0);
+                raise exception using errcode = 'MS000';
+            exception
+                when sqlstate 'MS000' then null;
+                when unique_violation then
+                    raise exception 'stream "%" was numbered since this transaction began', p_stream
+                        using errcode = '40001';
+            end;
+        end if;
     else
         select s.version into had from "millstream".event_stream s where s.stream = p_stream;
+        if not found and not fresh then
+            raise exception 'append to "%" expecting version % needs read committed', p_stream, p_expected
+                using errcode = '25000', hint = 'the stream has no versions yet, and an older snapshot may not show its events';
+        end if;
         if not found then
             select (select count(*) from "millstream".queue_events e where e.stream = p_stream)
                  + (select count(*) from "millstream".queue_event_inbox i where i.stream = p_stream) into had;
@@ -106,6 +123,49 @@ begin
         )
         select n.ord, n.version from numbered n where n.version is not null;
 end $$;
+CREATE FUNCTION millstream.beat_member(p_group text, p_id text, p_consumer text, p_parts integer[], p_epochs bigint[]) RETURNS TABLE(share integer, members integer, paused boolean, free integer, lost bigint[])
+    LANGUAGE plpgsql
+    AS $$
+declare
+    v_now timestamptz := "millstream".now();
+    g     "millstream".queue_event_groups;
+    v_at  bigint;
+    v_kept bigint[];
+begin
+    select * into g from "millstream".queue_event_groups x where x.name = p_group;
+    if not found then
+        return;
+    end if;
+    insert into "millstream".queue_event_members as m (group_name, id, consumer, seen)
+    values (p_group, p_id, p_consumer, v_now)
+    on conflict (group_name, id) do update set seen = v_now, consumer = p_consumer;
+    -- Those that somebody else is just at are skipped: two beats never wait for each other in a ring.
+    delete from "millstream".queue_event_members m where m.group_name = p_group and m.ctid = any (array(
+        select x.ctid from "millstream".queue_event_members x
+        where x.group_name = p_group and x.seen < v_now - g.lease for update skip locked));
+    with u as (
+        update "millstream".queue_event_cursors c set lease_until = v_now + g.lease
+        from unnest(p_parts, p_epochs) with ordinality as h(part, epoch, ord)
+        where c.group_name = p_group and c.part = h.part and c.epoch = h.epoch and c.owner = p_id
+        returning h.ord
+    )
+    select coalesce(array_agg(u.ord), '{}') into v_kept from u;
+    select count(*) into members from "millstream".queue_event_members m
+    where m.group_name = p_group and m.seen >= v_now - g.lease;
+    select count(*) into v_at from "millstream".queue_event_members m
+    where m.group_name = p_group and m.seen >= v_now - g.lease and m.id < p_id;
+    share := g.partitions / members + (v_at < g.partitions % members)::integer;
+    select count(*) into free from "millstream".queue_event_cursors c
+    where c.group_name = p_group and (c.owner is null or c.lease_until < v_now);
+    paused := g.paused;
+    lost := array(select o from generate_series(1::bigint, cardinality(p_parts)) o where o <> all (v_kept));
+    return next;
+end $$;
+CREATE FUNCTION millstream.boss_until(beat timestamp with time zone, seconds integer, lease bigint) RETURNS timestamp with time zone
+    LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$
+    select beat + least(lease, coalesce(seconds * 1000000::bigint, lease)) * interval '1 microsecond'
+$$;
 CREATE FUNCTION millstream.enqueue(p_queue text, p_name text, p_data json DEFAULT 'null'::json, p_id text DEFAULT NULL::text, p_options json DEFAULT NULL::json, p_run_at timestamp with time zone DEFAULT NULL::timestamp with time zone, p_trace json DEFAULT NULL::json, p_notify boolean DEFAULT false) RETURNS TABLE(id text, created boolean)
     LANGUAGE plpgsql
     AS $_$
@@ -165,6 +225,18 @@ begin
     end if;
     return query select "millstream".job_id(p_id, v_job, v_now), true;
 end $_$;
+CREATE FUNCTION millstream.event_bucket(p_stream text) RETURNS smallint
+    LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ select (('x' || left(md5(p_stream), 4))::bit(16)::integer & 1023)::smallint $$;
+CREATE FUNCTION millstream.event_needed() RETURNS bigint
+    LANGUAGE sql STABLE
+    AS $$
+    select least(
+        (select min(c.pos) + 1 from "millstream".queue_event_cursors c
+         join "millstream".queue_event_groups g on g.name = c.group_name where g.retain),
+        (select min(k.pos) from "millstream".queue_event_parked k),
+        9223372036854775807)
+$$;
 CREATE FUNCTION millstream.flush_events(p_notify boolean) RETURNS bigint
     LANGUAGE plpgsql
     AS $$
@@ -218,6 +290,45 @@ begin
             perform pg_advisory_xact_lock_shared(hashtext('"millstream".stream'), x.bucket);
         end if;
     end loop;
+    -- Plain appends share the locks above, and meet at the versions of their streams.
+    perform 1 from "millstream".event_stream s where s.stream = any (p_streams) order by s.stream for update;
+end $$;
+CREATE FUNCTION millstream.make_event_partitions() RETURNS integer
+    LANGUAGE plpgsql
+    AS $$
+declare
+    h       "millstream".event_head;
+    v_first bigint;
+    v_size  bigint;
+    v_name  text;
+    v_made  integer := 0;
+begin
+    perform pg_advisory_xact_lock(hashtext('"millstream".partitions'), 0);
+    perform set_config('lock_timeout', '2s', true);
+    -- A statement of its own: its snapshot is later than the lock.
+    select * into h from "millstream".event_head;
+    update "millstream".event_partition p set closed_at = "millstream".now() where p.closed_at is null and p.last_id <= h.pos;
+    v_size := least(10000000, greatest(10000, (h.pos - h.first_pos) / 30,
+                                       h.pos + 1 - "millstream".position_at("millstream".now() - interval '1 day')));
+    while (select count(*) < 2 from "millstream".event_partition p where p.first_id > h.pos + 1)
+       or not exists (select from "millstream".event_partition p where h.pos + 1 between p.first_id and p.last_id)
+    loop
+        select coalesce(max(p.last_id), h.pos) + 1 into v_first from "millstream".event_partition p;
+        v_name := 'queue_events_p' || v_first;
+        -- Made apart and attached, because attaching waits for no reader and no writer.
+        execute format('create table "millstream".%I (like "millstream".queue_events including defaults)', v_name);
+        execute format('create trigger queue_events_guard before insert on "millstream".%I for each statement '
+                       'execute function "millstream".refuse_event_write()', v_name);
+        execute format('alter table "millstream".queue_events attach partition "millstream".%I for values from (%s) to (%s)',
+                       v_name, v_first, v_first + v_size);
+        insert into "millstream".event_partition (first_id, last_id, name) values (v_first, v_first + v_size - 1, v_name);
+        v_made := v_made + 1;
+    end loop;
+    -- When the first position of the last but one is written, one more is needed.
+    update "millstream".event_head eh set make_at = p.first_id
+    from (select x.first_id from "millstream".event_partition x order by x.first_id desc offset 1 limit 1) p
+    where eh.make_at <> p.first_id;
+    return v_made;
 end $$;
 CREATE FUNCTION millstream.now() RETURNS timestamp with time zone
     LANGUAGE sql PARALLEL SAFE
@@ -261,7 +372,7 @@ begin
     end if;
     return null;
 end $$;
-CREATE FUNCTION millstream.sequence_events(p_limit integer, p_floor bigint, p_wait boolean, p_notify boolean) RETURNS TABLE(moved bigint, last_id bigint)
+CREATE FUNCTION millstream.sequence_events(p_limit integer, p_floor bigint, p_wait boolean, p_notify boolean) RETURNS TABLE(moved bigint, last_id bigint, head bigint, low boolean)
     LANGUAGE plpgsql
     AS $$
 declare
@@ -273,7 +384,7 @@ begin
     if p_wait then
         perform pg_advisory_xact_lock(hashtext('"millstream".sequencer'), 0);
     elsif not pg_try_advisory_xact_lock(hashtext('"millstream".sequencer'), 0) then
-        return query select -1::bigint, null::bigint;
+        return query select -1::bigint, null::bigint, null::bigint, false;
         return;
     end if;
     -- Readers act on a position at once: it must not be given out again after a crash.
@@ -294,19 +405,21 @@ begin
             returning *
         ), w as (
             insert into "millstream".queue_events
-                (id, stream, version, ts, type, run_id, flow_name, step_name, step_id, attempt, data)
+                (id, stream, version, ts, type, run_id, flow_name, step_name, step_id, attempt, data,
+                 bucket)
             select h.pos + row_number() over (order by d.id, d.part), d.stream, d.version,
                    greatest(h.last_ts, max(d.ts) over (order by d.id, d.part)), d.type, d.run_id, d.flow_name, d.step_name,
-                   d.step_id, d.attempt, d.data
+                   d.step_id, d.attempt, d.data, "millstream".event_bucket(d.stream)
             from d
         )
-        select count(*), max(d.id) from d;
+        select count(*), max(d.id), h.pos + count(*), h.pos + count(*) >= h.make_at from d;
     perform set_config('millstream.sequencing', 'off', true);
     update "millstream".event_head eh
     set pos = e.id, last_ts = e.ts
-    from (select q.id, q.ts from "millstream".queue_events q where q.id > h.pos order by q.id desc limit 1) e;
+    from (select q.id, q.ts from "millstream".queue_events q where q.id > h.pos order by q.id desc limit 1) e
+    returning eh.pos into h.pos;
     if found and p_notify then
-        perform pg_notify('millstream_millstream', 'e');
+        perform pg_notify('millstream_millstream', 'e' || h.pos);
     end if;
 end $$;
 CREATE FUNCTION millstream.settle(p_queue text, p_id text, p_token text, p_outcome text, p_payload json DEFAULT NULL::json, p_wait_ms bigint DEFAULT NULL::bigint) RETURNS text
@@ -375,23 +488,112 @@ begin
     end if;
     return case v_target when 'c' then 'completed' when 'f' then 'failed' else 'cancelled' end;
 end $$;
+CREATE FUNCTION millstream.truncate_events(p_age interval, p_bytes bigint) RETURNS SETOF text
+    LANGUAGE plpgsql
+    AS $$
+declare
+    h       "millstream".event_head;
+    p       record;
+    v_safe  bigint;
+    v_first bigint;
+    v_bytes numeric;
+begin
+    -- Groups that begin or are moved back take it shared: nobody begins at a position that is just going.
+    perform pg_advisory_xact_lock(hashtext('"millstream".retention'), 0);
+    select * into h from "millstream".event_head;
+    update "millstream".event_partition x set closed_at = "millstream".now() where x.closed_at is null and x.last_id <= h.pos;
+    v_first := h.first_pos;
+    v_safe := least(h.pos, "millstream".event_needed() - 1);
+    select coalesce(sum(pg_total_relation_size(format('"millstream".%I', x.name)::regclass)), 0) into v_bytes
+    from "millstream".event_partition x where x.last_id >= h.first_pos;
+    for p in
+        select x.last_id, x.closed_at, pg_total_relation_size(format('"millstream".%I', x.name)::regclass) as bytes
+        from "millstream".event_partition x
+        where x.last_id >= h.first_pos and x.last_id <= v_safe and x.closed_at is not null order by x.first_id
+    loop
+        exit when not coalesce(p.closed_at <= "millstream".now() - p_age, false) and not coalesce(v_bytes > p_bytes, false);
+        v_first := p.last_id + 1;
+        v_bytes := v_bytes - p.bytes;
+    end loop;
+    update "millstream".event_head eh set first_pos = v_first where eh.first_pos < v_first;
+    return query select x.name from "millstream".event_partition x where x.last_id < v_first order by x.first_id;
+end $$;
 CREATE FUNCTION millstream.watched() RETURNS boolean
     LANGUAGE sql STABLE
     AS $$
     select exists (select from "millstream".queue_watcher where until > clock_timestamp())
 $$;
+SET default_tablespace = '';
+SET default_table_access_method = heap;
+CREATE TABLE millstream.boss_claim (
+    id bigint NOT NULL,
+    boss text NOT NULL,
+    at timestamp with time zone NOT NULL,
+    started timestamp with time zone NOT NULL,
+    queues text[] NOT NULL,
+    jobs uuid[] NOT NULL
+)
+WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='2000', autovacuum_vacuum_cost_delay='0');
+ALTER TABLE millstream.boss_claim ALTER COLUMN id ADD GENERATED ALWAYS AS IDENTITY (
+    SEQUENCE NAME millstream.boss_claim_id_seq
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1
+);
+CREATE TABLE millstream.boss_due (
+    boss text NOT NULL,
+    upto timestamp with time zone NOT NULL
+);
+CREATE TABLE millstream.boss_job (
+    boss text NOT NULL,
+    queue text NOT NULL,
+    job uuid NOT NULL,
+    key text,
+    name text,
+    options json,
+    trace json,
+    removal json,
+    cancel boolean DEFAULT false NOT NULL,
+    life integer DEFAULT 0 NOT NULL,
+    progress json,
+    done "char",
+    done_at timestamp with time zone,
+    keep integer,
+    expires_at timestamp with time zone
+);
+CREATE TABLE millstream.boss_queue (
+    boss text NOT NULL,
+    queue text NOT NULL,
+    paused boolean DEFAULT false NOT NULL
+);
+CREATE TABLE millstream.boss_schedule (
+    boss text NOT NULL,
+    queue text NOT NULL,
+    key text NOT NULL,
+    body json,
+    seen text NOT NULL,
+    next_at timestamp with time zone,
+    last_at timestamp with time zone
+);
 CREATE SEQUENCE millstream.claim_seq
     START WITH 1
     INCREMENT BY 1
     NO MINVALUE
     NO MAXVALUE
     CACHE 1;
-SET default_tablespace = '';
-SET default_table_access_method = heap;
+CREATE SEQUENCE millstream.event_epoch
+    START WITH 1
+    INCREMENT BY 1
+    NO MINVALUE
+    NO MAXVALUE
+    CACHE 1;
 CREATE TABLE millstream.event_head (
     one boolean DEFAULT true NOT NULL,
     pos bigint DEFAULT 0 NOT NULL,
     first_pos bigint DEFAULT 1 NOT NULL,
+    make_at bigint DEFAULT 0 NOT NULL,
     last_ts timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
     log_id uuid DEFAULT gen_random_uuid() NOT NULL,
     CONSTRAINT event_head_one_check CHECK (one)
@@ -401,6 +603,12 @@ CREATE TABLE millstream.event_key (
     key text NOT NULL COLLATE pg_catalog."C",
     version bigint,
     created_at timestamp with time zone NOT NULL
+);
+CREATE TABLE millstream.event_partition (
+    first_id bigint NOT NULL,
+    last_id bigint NOT NULL,
+    name text NOT NULL,
+    closed_at timestamp with time zone
 );
 CREATE SEQUENCE millstream.event_seq
     START WITH 1
@@ -413,6 +621,11 @@ CREATE TABLE millstream.event_stream (
     version bigint NOT NULL
 )
 WITH (fillfactor='70');
+CREATE TABLE millstream.event_upkeep (
+    one boolean DEFAULT true NOT NULL,
+    at timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    CONSTRAINT event_upkeep_one_check CHECK (one)
+);
 CREATE TABLE millstream.job (
     queue integer NOT NULL,
     id bigint NOT NULL,
@@ -489,6 +702,33 @@ CREATE TABLE millstream.queue (
     name text NOT NULL COLLATE pg_catalog."C",
     paused boolean DEFAULT false NOT NULL
 );
+CREATE TABLE millstream.queue_event_cursors (
+    group_name text NOT NULL COLLATE pg_catalog."C",
+    part integer NOT NULL,
+    pos bigint NOT NULL,
+    epoch bigint DEFAULT 0 NOT NULL,
+    owner text COLLATE pg_catalog."C",
+    consumer text COLLATE pg_catalog."C",
+    lease_until timestamp with time zone DEFAULT '-infinity'::timestamp with time zone NOT NULL,
+    attempts integer DEFAULT 0 NOT NULL,
+    retry_at timestamp with time zone,
+    error text
+)
+WITH (fillfactor='40', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='500', autovacuum_vacuum_cost_delay='0');
+CREATE TABLE millstream.queue_event_groups (
+    name text NOT NULL COLLATE pg_catalog."C",
+    pattern text NOT NULL COLLATE pg_catalog."C",
+    types text[] NOT NULL,
+    partitions integer NOT NULL,
+    poison text NOT NULL,
+    attempts integer NOT NULL,
+    retain boolean NOT NULL,
+    lease interval NOT NULL,
+    paused boolean DEFAULT false NOT NULL,
+    created_at timestamp with time zone NOT NULL,
+    CONSTRAINT queue_event_groups_partitions_check CHECK ((partitions = ANY (ARRAY[1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]))),
+    CONSTRAINT queue_event_groups_poison_check CHECK ((poison = ANY (ARRAY['stop'::text, 'park_event'::text, 'park_stream'::text])))
+);
 CREATE TABLE millstream.queue_event_inbox (
     id bigint NOT NULL,
     part integer NOT NULL,
@@ -506,6 +746,32 @@ CREATE TABLE millstream.queue_event_inbox (
     CONSTRAINT queue_event_inbox_type_check CHECK (((octet_length(type) >= 1) AND (octet_length(type) <= 512)))
 )
 WITH (autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='2000', autovacuum_vacuum_cost_delay='0');
+CREATE TABLE millstream.queue_event_members (
+    group_name text NOT NULL COLLATE pg_catalog."C",
+    id text NOT NULL COLLATE pg_catalog."C",
+    consumer text NOT NULL COLLATE pg_catalog."C",
+    seen timestamp with time zone NOT NULL
+)
+WITH (fillfactor='40', autovacuum_vacuum_scale_factor='0', autovacuum_vacuum_threshold='500');
+CREATE TABLE millstream.queue_event_parked (
+    group_name text NOT NULL COLLATE pg_catalog."C",
+    pos bigint NOT NULL,
+    stream text NOT NULL COLLATE pg_catalog."C",
+    stops_stream boolean NOT NULL,
+    error text NOT NULL,
+    attempts integer NOT NULL,
+    parked_at timestamp with time zone NOT NULL
+);
+CREATE VIEW millstream.queue_event_subscriptions AS
+ SELECT g.pattern AS stream_pattern,
+    g.name AS consumer_group,
+    m.consumer AS consumer_name,
+    COALESCE(min(c.pos) FILTER (WHERE (c.owner = m.id)), min(c.pos)) AS last_id,
+    m.seen AS last_seen
+   FROM ((millstream.queue_event_groups g
+     JOIN millstream.queue_event_cursors c ON ((c.group_name = g.name)))
+     LEFT JOIN millstream.queue_event_members m ON ((m.group_name = g.name)))
+  GROUP BY g.pattern, g.name, m.id, m.consumer, m.seen;
 CREATE TABLE millstream.queue_events (
     id bigint NOT NULL,
     stream text NOT NULL COLLATE pg_catalog."C",
@@ -517,7 +783,51 @@ CREATE TABLE millstream.queue_events (
     step_name text,
     step_id text,
     attempt integer,
-    data jsonb NOT NULL
+    data jsonb NOT NULL,
+    bucket smallint NOT NULL
+)
+PARTITION BY RANGE (id);
+CREATE TABLE millstream.queue_events_p1 (
+    id bigint NOT NULL,
+    stream text NOT NULL COLLATE pg_catalog."C",
+    version bigint,
+    ts timestamp with time zone NOT NULL,
+    type text NOT NULL,
+    run_id text,
+    flow_name text,
+    step_name text,
+    step_id text,
+    attempt integer,
+    data jsonb NOT NULL,
+    bucket smallint NOT NULL
+);
+CREATE TABLE millstream.queue_events_p10001 (
+    id bigint NOT NULL,
+    stream text NOT NULL COLLATE pg_catalog."C",
+    version bigint,
+    ts timestamp with time zone NOT NULL,
+    type text NOT NULL,
+    run_id text,
+    flow_name text,
+    step_name text,
+    step_id text,
+    attempt integer,
+    data jsonb NOT NULL,
+    bucket smallint NOT NULL
+);
+CREATE TABLE millstream.queue_events_p20001 (
+    id bigint NOT NULL,
+    stream text NOT NULL COLLATE pg_catalog."C",
+    version bigint,
+    ts timestamp with time zone NOT NULL,
+    type text NOT NULL,
+    run_id text,
+    flow_name text,
+    step_name text,
+    step_id text,
+    attempt integer,
+    data jsonb NOT NULL,
+    bucket smallint NOT NULL
 );
 CREATE TABLE millstream.queue_feed (
     id bigint NOT NULL,
@@ -575,48 +885,73 @@ CREATE TABLE millstream.state (
     value json NOT NULL,
     expires_at timestamp with time zone
 );
-INSERT INTO millstream.event_head VALUES (true, 3, 1, '2026-11-21 06:12:23.577774+00', '5289b570-5ea3-43db-b5e5-a4dcaad26f1e');
-INSERT INTO millstream.event_key VALUES ('k', 3, '2026-11-21 06:12:23.57756+00');
+ALTER TABLE ONLY millstream.queue_events ATTACH PARTITION millstream.queue_events_p1 FOR VALUES FROM ('1') TO ('10001');
+ALTER TABLE ONLY millstream.queue_events ATTACH PARTITION millstream.queue_events_p10001 FOR VALUES FROM ('10001') TO ('20001');
+ALTER TABLE ONLY millstream.queue_events ATTACH PARTITION millstream.queue_events_p20001 FOR VALUES FROM ('20001') TO ('30001');
+INSERT INTO millstream.event_head VALUES (true, 3, 1, 10001, '2026-11-21 07:13:15.835254+00', '0220e55f-8e3b-409c-9e6c-ad00a9f9da64');
+INSERT INTO millstream.event_key VALUES ('k', 3, '2026-11-21 07:13:15.835075+00');
+INSERT INTO millstream.event_partition VALUES (1, 10000, 'queue_events_p1', NULL);
+INSERT INTO millstream.event_partition VALUES (10001, 20000, 'queue_events_p10001', NULL);
+INSERT INTO millstream.event_partition VALUES (20001, 30000, 'queue_events_p20001', NULL);
 INSERT INTO millstream.event_stream VALUES ('orders/1', 3);
-INSERT INTO millstream.job VALUES (1, 1, 'done', 'work', '{"n":"done"}', NULL, NULL, '2026-11-21 06:12:23.558798+00');
-INSERT INTO millstream.job VALUES (1, 2, 'failed', 'work', '{"n":"failed"}', NULL, NULL, '2026-11-21 06:12:23.558798+00');
-INSERT INTO millstream.job VALUES (1, 3, 'active', 'work', '{"n":"active"}', NULL, NULL, '2026-11-21 06:12:23.558798+00');
-INSERT INTO millstream.job VALUES (1, 4, 'waiting', 'work', '{"n":"waiting"}', NULL, NULL, '2026-11-21 06:12:23.573391+00');
-INSERT INTO millstream.job VALUES (1, 5, 'delayed', 'work', '{"n":"delayed"}', NULL, NULL, '2026-11-21 06:12:23.573391+00');
-INSERT INTO millstream.job_done VALUES (1, 1, 'c', false, '2026-11-21 06:12:23.558798+00', 1, 3, 0, '2026-11-21 06:12:23.569048+00', '2026-11-21 06:12:23.571813+00', '"fine"', NULL, NULL, NULL);
-INSERT INTO millstream.job_done VALUES (1, 2, 'f', false, '2026-11-21 06:12:23.558798+00', 1, 3, 0, '2026-11-21 06:12:23.569048+00', '2026-11-21 06:12:23.571813+00', NULL, '"broken"', NULL, NULL);
+INSERT INTO millstream.event_upkeep VALUES (true, '-infinity');
+INSERT INTO millstream.job VALUES (1, 1, 'done', 'work', '{"n":"done"}', NULL, NULL, '2026-11-21 07:13:15.820966+00');
+INSERT INTO millstream.job VALUES (1, 2, 'failed', 'work', '{"n":"failed"}', NULL, NULL, '2026-11-21 07:13:15.820966+00');
+INSERT INTO millstream.job VALUES (1, 3, 'active', 'work', '{"n":"active"}', NULL, NULL, '2026-11-21 07:13:15.820966+00');
+INSERT INTO millstream.job VALUES (1, 4, 'waiting', 'work', '{"n":"waiting"}', NULL, NULL, '2026-11-21 07:13:15.830811+00');
+INSERT INTO millstream.job VALUES (1, 5, 'delayed', 'work', '{"n":"delayed"}', NULL, NULL, '2026-11-21 07:13:15.830811+00');
+INSERT INTO millstream.job_done VALUES (1, 1, 'c', false, '2026-11-21 07:13:15.820966+00', 1, 3, 0, '2026-11-21 07:13:15.827048+00', '2026-11-21 07:13:15.829357+00', '"fine"', NULL, NULL, NULL);
+INSERT INTO millstream.job_done VALUES (1, 2, 'f', false, '2026-11-21 07:13:15.820966+00', 1, 3, 0, '2026-11-21 07:13:15.827048+00', '2026-11-21 07:13:15.829357+00', NULL, '"broken"', NULL, NULL);
 INSERT INTO millstream.job_key VALUES (1, 'active', 3);
 INSERT INTO millstream.job_key VALUES (1, 'done', 1);
 INSERT INTO millstream.job_key VALUES (1, 'failed', 2);
 INSERT INTO millstream.job_key VALUES (1, 'delayed', 5);
 INSERT INTO millstream.job_key VALUES (1, 'waiting', 4);
-INSERT INTO millstream.job_live VALUES (1, 3, 'a', false, 0, 3, '2026-11-21 06:12:23.558798+00', 1, 3, 0, 237265, '2026-11-21 06:12:23.669048+00', '2026-11-21 06:12:23.569048+00', NULL, NULL);
-INSERT INTO millstream.job_live VALUES (1, 4, 'w', false, 0, 4, '2026-11-21 06:12:23.573391+00', 0, 3, 0, NULL, NULL, NULL, NULL, NULL);
-INSERT INTO millstream.job_live VALUES (1, 5, 'd', false, 0, 5, '2026-11-21 06:12:24.573391+00', 0, 3, 0, NULL, NULL, NULL, NULL, NULL);
-INSERT INTO millstream.migration VALUES (1, '0001_begin', '2026-11-21 06:12:23.506792+00');
-INSERT INTO millstream.migration VALUES (2, '0002_functions', '2026-11-21 06:12:23.522399+00');
-INSERT INTO millstream.migration VALUES (3, '0003_calls', '2026-11-21 06:12:23.524809+00');
+INSERT INTO millstream.job_live VALUES (1, 3, 'a', false, 0, 3, '2026-11-21 07:13:15.820966+00', 1, 3, 0, 234554, '2026-11-21 07:13:15.927048+00', '2026-11-21 07:13:15.827048+00', NULL, NULL);
+INSERT INTO millstream.job_live VALUES (1, 4, 'w', false, 0, 4, '2026-11-21 07:13:15.830811+00', 0, 3, 0, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO millstream.job_live VALUES (1, 5, 'd', false, 0, 5, '2026-11-21 07:13:16.830811+00', 0, 3, 0, NULL, NULL, NULL, NULL, NULL);
+INSERT INTO millstream.migration VALUES (1, '0001_begin', '2026-11-21 07:13:15.776684+00');
+INSERT INTO millstream.migration VALUES (2, '0002_functions', '2026-11-21 07:13:15.786623+00');
+INSERT INTO millstream.migration VALUES (3, '0003_calls', '2026-11-21 07:13:15.788827+00');
+INSERT INTO millstream.migration VALUES (4, '0004_groups', '2026-11-21 07:13:15.790043+00');
+INSERT INTO millstream.migration VALUES (5, '0005_pgboss', '2026-11-21 07:13:15.797806+00');
 INSERT INTO millstream.queue OVERRIDING SYSTEM VALUE VALUES (1, 'q', false);
-INSERT INTO millstream.queue_events VALUES (1, 'orders/1', 1, '2026-11-21 06:12:23.576995+00', 'placed', NULL, NULL, NULL, NULL, NULL, '{"total": 9}');
-INSERT INTO millstream.queue_events VALUES (2, 'orders/1', 2, '2026-11-21 06:12:23.577348+00', 'placed', NULL, NULL, NULL, NULL, NULL, '{"total": 9}');
-INSERT INTO millstream.queue_events VALUES (3, 'orders/1', 3, '2026-11-21 06:12:23.577774+00', 'placed', NULL, NULL, NULL, NULL, NULL, '{"total": 9}');
+INSERT INTO millstream.queue_events_p1 VALUES (1, 'orders/1', 1, '2026-11-21 07:13:15.834518+00', 'placed', NULL, NULL, NULL, NULL, NULL, '{"total": 9}', 631);
+INSERT INTO millstream.queue_events_p1 VALUES (2, 'orders/1', 2, '2026-11-21 07:13:15.834941+00', 'placed', NULL, NULL, NULL, NULL, NULL, '{"total": 9}', 631);
+INSERT INTO millstream.queue_events_p1 VALUES (3, 'orders/1', 3, '2026-11-21 07:13:15.835254+00', 'placed', NULL, NULL, NULL, NULL, NULL, '{"total": 9}', 631);
 INSERT INTO millstream.queue_tally VALUES (1, 3, 0, 0, 0, 0, 0);
 INSERT INTO millstream.queue_tally VALUES (1, -3, 0, 3, 0, 0, 0);
 INSERT INTO millstream.queue_tally VALUES (1, 0, 0, -2, 1, 1, 0);
 INSERT INTO millstream.queue_tally VALUES (1, 1, 1, 0, 0, 0, 0);
 INSERT INTO millstream.schedule VALUES (1, 'nightly', '{"queue":"q","key":"nightly","cron":"0 3 * * *","timeZone":"UTC","name":"work","data":null,"options":{},"missed":"once"}', '2026-11-22 03:00:00+00', NULL);
 INSERT INTO millstream.state VALUES ('run/1', '[1,2]', NULL);
+SELECT pg_catalog.setval('millstream.boss_claim_id_seq', 1, false);
 SELECT pg_catalog.setval('millstream.claim_seq', 3, true);
+SELECT pg_catalog.setval('millstream.event_epoch', 1, false);
 SELECT pg_catalog.setval('millstream.event_seq', 3, true);
 SELECT pg_catalog.setval('millstream.job_seq', 5, true);
 SELECT pg_catalog.setval('millstream.queue_feed_id_seq', 1, false);
 SELECT pg_catalog.setval('millstream.queue_id_seq', 1, true);
+ALTER TABLE ONLY millstream.boss_claim
+    ADD CONSTRAINT boss_claim_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY millstream.boss_due
+    ADD CONSTRAINT boss_due_pkey PRIMARY KEY (boss);
+ALTER TABLE ONLY millstream.boss_job
+    ADD CONSTRAINT boss_job_pkey PRIMARY KEY (boss, queue, job);
+ALTER TABLE ONLY millstream.boss_queue
+    ADD CONSTRAINT boss_queue_pkey PRIMARY KEY (boss, queue);
+ALTER TABLE ONLY millstream.boss_schedule
+    ADD CONSTRAINT boss_schedule_pkey PRIMARY KEY (boss, queue, key);
 ALTER TABLE ONLY millstream.event_head
     ADD CONSTRAINT event_head_pkey PRIMARY KEY (one);
 ALTER TABLE ONLY millstream.event_key
     ADD CONSTRAINT event_key_pkey PRIMARY KEY (key);
+ALTER TABLE ONLY millstream.event_partition
+    ADD CONSTRAINT event_partition_pkey PRIMARY KEY (first_id);
 ALTER TABLE ONLY millstream.event_stream
     ADD CONSTRAINT event_stream_pkey PRIMARY KEY (stream);
+ALTER TABLE ONLY millstream.event_upkeep
+    ADD CONSTRAINT event_upkeep_pkey PRIMARY KEY (one);
 ALTER TABLE ONLY millstream.job_done
     ADD CONSTRAINT job_done_pkey PRIMARY KEY (queue, job);
 ALTER TABLE ONLY millstream.job_key
@@ -629,10 +964,24 @@ ALTER TABLE ONLY millstream.job_progress
     ADD CONSTRAINT job_progress_pkey PRIMARY KEY (queue, job);
 ALTER TABLE ONLY millstream.migration
     ADD CONSTRAINT migration_pkey PRIMARY KEY (version);
+ALTER TABLE ONLY millstream.queue_event_cursors
+    ADD CONSTRAINT queue_event_cursors_pkey PRIMARY KEY (group_name, part);
+ALTER TABLE ONLY millstream.queue_event_groups
+    ADD CONSTRAINT queue_event_groups_pkey PRIMARY KEY (name);
 ALTER TABLE ONLY millstream.queue_event_inbox
     ADD CONSTRAINT queue_event_inbox_pkey PRIMARY KEY (id, part);
+ALTER TABLE ONLY millstream.queue_event_members
+    ADD CONSTRAINT queue_event_members_pkey PRIMARY KEY (group_name, id);
+ALTER TABLE ONLY millstream.queue_event_parked
+    ADD CONSTRAINT queue_event_parked_pkey PRIMARY KEY (group_name, pos);
 ALTER TABLE ONLY millstream.queue_events
     ADD CONSTRAINT queue_events_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY millstream.queue_events_p10001
+    ADD CONSTRAINT queue_events_p10001_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY millstream.queue_events_p1
+    ADD CONSTRAINT queue_events_p1_pkey PRIMARY KEY (id);
+ALTER TABLE ONLY millstream.queue_events_p20001
+    ADD CONSTRAINT queue_events_p20001_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY millstream.queue_feed
     ADD CONSTRAINT queue_feed_pkey PRIMARY KEY (id);
 ALTER TABLE ONLY millstream.queue_flow_index
@@ -647,6 +996,8 @@ ALTER TABLE ONLY millstream.schedule
     ADD CONSTRAINT schedule_pkey PRIMARY KEY (queue, key);
 ALTER TABLE ONLY millstream.state
     ADD CONSTRAINT state_pkey PRIMARY KEY (key);
+CREATE INDEX boss_job_expires ON millstream.boss_job USING btree (boss, expires_at) WHERE (expires_at IS NOT NULL);
+CREATE INDEX boss_job_keep ON millstream.boss_job USING btree (boss, queue, done, done_at, job) WHERE (keep IS NOT NULL);
 CREATE INDEX event_key_age ON millstream.event_key USING btree (created_at);
 CREATE INDEX job_done_expires ON millstream.job_done USING btree (expires_at) WHERE (expires_at IS NOT NULL);
 CREATE INDEX job_done_keep ON millstream.job_done USING btree (queue, state, finished_at, job) WHERE (keep IS NOT NULL);
@@ -654,9 +1005,35 @@ CREATE INDEX job_done_state ON millstream.job_done USING btree (queue, state, jo
 CREATE INDEX job_due ON millstream.job_live USING btree (run_at, seq) WHERE (state = 'd'::"char");
 CREATE INDEX job_lease ON millstream.job_live USING btree (lease_until) WHERE (state = 'a'::"char");
 CREATE INDEX job_ready ON millstream.job_live USING btree (queue, priority, seq) WHERE (state = 'w'::"char");
-CREATE INDEX queue_events_stream ON millstream.queue_events USING btree (stream, id);
-CREATE INDEX queue_events_ts ON millstream.queue_events USING brin (ts);
+CREATE INDEX queue_event_parked_stream ON millstream.queue_event_parked USING btree (group_name, stream) WHERE stops_stream;
+CREATE INDEX queue_events_stream ON ONLY millstream.queue_events USING btree (stream, id);
+CREATE INDEX queue_events_p10001_stream_id_idx ON millstream.queue_events_p10001 USING btree (stream, id);
+CREATE INDEX queue_events_ts ON ONLY millstream.queue_events USING brin (ts);
+CREATE INDEX queue_events_p10001_ts_idx ON millstream.queue_events_p10001 USING brin (ts);
+CREATE INDEX queue_events_type ON ONLY millstream.queue_events USING btree (type, ts);
+CREATE INDEX queue_events_p10001_type_ts_idx ON millstream.queue_events_p10001 USING btree (type, ts);
+CREATE INDEX queue_events_p1_stream_id_idx ON millstream.queue_events_p1 USING btree (stream, id);
+CREATE INDEX queue_events_p1_ts_idx ON millstream.queue_events_p1 USING brin (ts);
+CREATE INDEX queue_events_p1_type_ts_idx ON millstream.queue_events_p1 USING btree (type, ts);
+CREATE INDEX queue_events_p20001_stream_id_idx ON millstream.queue_events_p20001 USING btree (stream, id);
+CREATE INDEX queue_events_p20001_ts_idx ON millstream.queue_events_p20001 USING brin (ts);
+CREATE INDEX queue_events_p20001_type_ts_idx ON millstream.queue_events_p20001 USING btree (type, ts);
 CREATE INDEX queue_flow_index_flow ON millstream.queue_flow_index USING btree (flow_name, started_at);
 CREATE INDEX schedule_due ON millstream.schedule USING btree (next_at) WHERE (next_at IS NOT NULL);
 CREATE INDEX state_expires ON millstream.state USING btree (expires_at) WHERE (expires_at IS NOT NULL);
+ALTER INDEX millstream.queue_events_pkey ATTACH PARTITION millstream.queue_events_p10001_pkey;
+ALTER INDEX millstream.queue_events_stream ATTACH PARTITION millstream.queue_events_p10001_stream_id_idx;
+ALTER INDEX millstream.queue_events_ts ATTACH PARTITION millstream.queue_events_p10001_ts_idx;
+ALTER INDEX millstream.queue_events_type ATTACH PARTITION millstream.queue_events_p10001_type_ts_idx;
+ALTER INDEX millstream.queue_events_pkey ATTACH PARTITION millstream.queue_events_p1_pkey;
+ALTER INDEX millstream.queue_events_stream ATTACH PARTITION millstream.queue_events_p1_stream_id_idx;
+ALTER INDEX millstream.queue_events_ts ATTACH PARTITION millstream.queue_events_p1_ts_idx;
+ALTER INDEX millstream.queue_events_type ATTACH PARTITION millstream.queue_events_p1_type_ts_idx;
+ALTER INDEX millstream.queue_events_pkey ATTACH PARTITION millstream.queue_events_p20001_pkey;
+ALTER INDEX millstream.queue_events_stream ATTACH PARTITION millstream.queue_events_p20001_stream_id_idx;
+ALTER INDEX millstream.queue_events_ts ATTACH PARTITION millstream.queue_events_p20001_ts_idx;
+ALTER INDEX millstream.queue_events_type ATTACH PARTITION millstream.queue_events_p20001_type_ts_idx;
 CREATE TRIGGER queue_events_guard BEFORE INSERT ON millstream.queue_events FOR EACH STATEMENT EXECUTE FUNCTION millstream.refuse_event_write();
+CREATE TRIGGER queue_events_guard BEFORE INSERT ON millstream.queue_events_p1 FOR EACH STATEMENT EXECUTE FUNCTION millstream.refuse_event_write();
+CREATE TRIGGER queue_events_guard BEFORE INSERT ON millstream.queue_events_p10001 FOR EACH STATEMENT EXECUTE FUNCTION millstream.refuse_event_write();
+CREATE TRIGGER queue_events_guard BEFORE INSERT ON millstream.queue_events_p20001 FOR EACH STATEMENT EXECUTE FUNCTION millstream.refuse_event_write();
