@@ -202,7 +202,11 @@ fn a_closed_terminal_stops_the_worker_and_its_commands() {
     let world = World::new();
     let alive = pipe(&world);
     world.ok(&["enqueue", "mail", "--id", "one"]);
-    let mut worker = world.start(&["work", "--queue", "mail", "--exec", FAMILY, "--grace", "100ms"]);
+    // Where the tests themselves run under `nohup`, the signal would be ignored from the start.
+    let mut command = world.command_by("env");
+    command.args(["--default-signal=HUP", env!("CARGO_BIN_EXE_millstream"), "work", "--queue", "mail"]);
+    command.args(["--exec", FAMILY, "--grace", "100ms"]);
+    let mut worker = Running::of(command);
     worker.until("begun");
     worker.signal(Signal::HUP);
     let (status, rest) = worker.end();

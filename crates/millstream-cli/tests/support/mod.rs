@@ -44,14 +44,21 @@ impl World {
 
     /// The program, without anything of this process's surroundings.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_millstream"));
+        let mut command = self.command_by(env!("CARGO_BIN_EXE_millstream"));
+        command.args(args);
+        command
+    }
+
+    /// Any program, with nothing of this environment that the program reads.
+    pub(crate) fn command_by(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
         for (name, _) in std::env::vars_os() {
             let ours = name.to_string_lossy();
             if ours.starts_with("MILLSTREAM_") || ours == "DATABASE_URL" || ours == "REDIS_URL" {
                 command.env_remove(name);
             }
         }
-        command.current_dir(self.path()).env("COLUMNS", "100").env("NO_COLOR", "1").stdin(Stdio::null()).args(args);
+        command.current_dir(self.path()).env("COLUMNS", "100").env("NO_COLOR", "1").stdin(Stdio::null());
         command
     }
 
