@@ -19,7 +19,8 @@ use crate::{
 
 /// Events of one read.
 const BATCH: u32 = SUBSCRIBE_BUFFER as u32;
-/// The longest wait before a store that cannot be reached is asked again.
+/// The first wait before a store that could not be reached is asked again, and the longest; each doubles the last.
+const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LAST: Duration = Duration::from_secs(5);
 
 /// Everything of a pattern from somewhere on, for as long as the stream is kept.
@@ -117,13 +118,13 @@ impl Follower {
     /// Ends when nobody reads any more, or with an error that no later look can mend.
     async fn follow(&mut self, sender: &mpsc::Sender<Result<Event>>) {
         let mut log = self.shared.signals.log();
-        let mut wait = self.shared.options.poll;
+        let mut wait = RETRY_FIRST;
         loop {
             // Registered before looking, so that nothing falls between the two.
             log.borrow_and_update();
             match self.read().await {
                 Ok(batch) => {
-                    wait = self.shared.options.poll;
+                    wait = RETRY_FIRST;
                     if !self.deliver(&batch, sender).await {
                         return;
                     }
@@ -139,8 +140,13 @@ impl Follower {
                         return;
                     }
                     tracing::warn!(%error, "trying again in {wait:?}");
-                    tokio::time::sleep(wait).await;
+                    tokio::select! {
+                        () = sender.closed() => return,
+                        () = tokio::time::sleep(wait) => {}
+                    }
                     wait = (wait * 2).min(RETRY_LAST);
+                    // Read again: the signal of what it missed may have come already.
+                    continue;
                 }
             }
             tokio::select! {
