@@ -199,6 +199,9 @@ struct Sample {
     memory: f64,
 }
 
+/// What must stay flat: its name, how many times as much as in the beginning is flat, what more says nothing, where it is.
+type Check = (&'static str, f64, f64, fn(&Sample) -> f64);
+
 const TABLES: [&str; 3] = ["queue_event_inbox", "queue_event_cursors", "queue_event_members"];
 
 /// What the server counts from its start on.
@@ -326,7 +329,7 @@ impl Watch {
         if self.samples.len() < QUARTERED {
             return say("too short to compare its quarters");
         }
-        let checks: [(&str, f64, f64, fn(&Sample) -> f64); 11] = [
+        let checks: [Check; 11] = [
             ("inbox rows", 2.0, 1_000.0, |sample| sample.inbox),
             ("dead rows of the inbox", 2.0, 20_000.0, |sample| sample.dead[0]),
             ("dead rows of the cursors", 2.0, 5_000.0, |sample| sample.dead[1]),

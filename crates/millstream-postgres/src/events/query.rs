@@ -71,7 +71,10 @@ pub(crate) async fn flush(shared: &Shared, on: On<'_>) -> Result<i64, Fault> {
         }
         rows => rows?,
     };
-    Ok(rows.first().ok_or(Fault::Raced)?.get("head"))
+    let head: i64 = rows.first().ok_or(Fault::Raced)?.get("head");
+    // What this call numbered the sequencer will not find any more.
+    shared.signals.log_grew(u64::try_from(head).ok());
+    Ok(head)
 }
 
 pub(crate) fn event(row: &Row) -> Result<Event> {
