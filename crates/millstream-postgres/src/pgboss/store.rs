@@ -89,7 +89,7 @@ impl PgBossStore {
         let enqueuing = boss.clone();
         tasks.spawn(commits::run(to_enqueue, move |calls| enqueue::commit_calls(enqueuing.clone(), calls)));
         if options.supervise {
-            tasks.spawn(maintain::run(boss.clone()));
+            tasks.spawn(maintain::run(boss.clone(), options.supervise_every));
         }
         Ok(Self { inner: Arc::new(Inner { native, boss, tasks: Mutex::new(tasks) }) })
     }
