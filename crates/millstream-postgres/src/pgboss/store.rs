@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use millstream_core::{
-    Append, Appended, BoxStream, Capabilities, ClaimRef, Claimed, Enqueued, Event, EventQuery, EventStore, Job,
-    JobCounts, JobId, JobStore, JobsQuery, NewJob, Page, Pattern, Progress, QueueEvent, QueueInfo, QueueName,
+    Append, Appended, BoxStream, Capabilities, ClaimRef, Claimed, Enqueued, Event, EventQuery, EventStore, GroupStore,
+    Job, JobCounts, JobId, JobStore, JobsQuery, NewJob, Page, Pattern, Progress, QueueEvent, QueueInfo, QueueName,
     QueueProvider, Realm, Result, Schedule, ScheduleInfo, Settlement, Signal, StartFrom, StateOp, StateStore, Store,
     StoreOptions, Timestamp, Verdict, Wake, Want, Work,
 };
@@ -26,6 +26,7 @@ use super::{
 use crate::{
     commits,
     fault::Fault,
+    groups::Groups,
     options::SchemaName,
     queue::{enqueue, watch},
     shared::lock,
@@ -283,6 +284,10 @@ impl EventStore for PgBossStore {
 
     async fn head(&self) -> Result<u64> {
         self.inner.native.head().await
+    }
+
+    fn groups(&self) -> Result<Arc<dyn GroupStore>> {
+        Ok(Groups::of(Arc::new(self.clone()), self.boss().clone()))
     }
 }
 
