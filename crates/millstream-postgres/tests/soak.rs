@@ -51,6 +51,9 @@ const STREAMS: u64 = 100;
 /// Commits of the writer a second, and the streams of each.
 const BATCHES: u64 = 10;
 const APPENDS: u64 = 5;
+/// What of a sample is compared.
+type Measure = fn(&Sample) -> f64;
+
 /// How long a group may take to catch up when the faults are over.
 const PATIENCE: Duration = Duration::from_secs(300);
 /// Messages between two cuts of connections, at most.
@@ -199,9 +202,6 @@ struct Sample {
     memory: f64,
 }
 
-/// What must stay flat: its name, how many times as much as in the beginning is flat, what more says nothing, where it is.
-type Check = (&'static str, f64, f64, fn(&Sample) -> f64);
-
 const TABLES: [&str; 3] = ["queue_event_inbox", "queue_event_cursors", "queue_event_members"];
 
 /// What the server counts from its start on.
@@ -329,7 +329,7 @@ impl Watch {
         if self.samples.len() < QUARTERED {
             return say("too short to compare its quarters");
         }
-        let checks: [Check; 11] = [
+        let checks: [(&str, f64, f64, Measure); 11] = [
             ("inbox rows", 2.0, 1_000.0, |sample| sample.inbox),
             ("dead rows of the inbox", 2.0, 20_000.0, |sample| sample.dead[0]),
             ("dead rows of the cursors", 2.0, 5_000.0, |sample| sample.dead[1]),
