@@ -129,6 +129,11 @@ impl QueueDefaults {
             ..job.clone()
         }
         .due(now);
+        if let Some(due) = due
+            && now.saturating_add(DELAY_MAX).is_ok_and(|last| due > last)
+        {
+            return Err(Error::invalid("time to run at", due, "a time within ten years"));
+        }
         Ok(Admitted { data, trace, settings: options.into(), due })
     }
 
