@@ -129,10 +129,11 @@ impl QueueDefaults {
             ..job.clone()
         }
         .due(now);
+        // As a delay's bound: arithmetic must not leave the calendar, not even by rounding.
         if let Some(due) = due
-            && now.saturating_add(DELAY_MAX).is_ok_and(|last| due > last)
+            && due.checked_add(DELAY_MAX).is_err()
         {
-            return Err(Error::invalid("time to run at", due, "a time within ten years"));
+            return Err(Error::invalid("time to run at", due, "a time before the calendar's last ten years"));
         }
         Ok(Admitted { data, trace, settings: options.into(), due })
     }
