@@ -129,6 +129,12 @@ impl QueueDefaults {
             ..job.clone()
         }
         .due(now);
+        // As a delay's bound: arithmetic must not leave the calendar, not even by rounding.
+        if let Some(due) = due
+            && due.checked_add(DELAY_MAX).is_err()
+        {
+            return Err(Error::invalid("time to run at", due, "a time before the calendar's last ten years"));
+        }
         Ok(Admitted { data, trace, settings: options.into(), due })
     }
 

@@ -229,6 +229,8 @@ fn check_path(path: &Path) -> Result<()> {
     }
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => refused("is a directory: name a file"),
+        // Opening a pipe would wait for whoever writes into it.
+        Ok(found) if !found.is_file() => refused("is a pipe, a socket or a device: name a file"),
         Ok(_) => match std::fs::File::open(path) {
             Ok(_) => Ok(()),
             Err(error) => refused(&format!("cannot be read: {error}")),

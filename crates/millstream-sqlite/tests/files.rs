@@ -2,7 +2,7 @@
 
 mod world;
 
-use std::{collections::HashSet, fs, path::Path, sync::Arc};
+use std::{collections::HashSet, fs, path::Path, sync::Arc, time::Duration};
 
 use millstream_core::{
     Append, Error, EventStore, GroupName, GroupSpec, GroupStore, NewEvent, Pattern, QueueProvider, Realm, StateOp,
@@ -35,12 +35,26 @@ async fn a_newer_schema_is_refused_with_what_to_do() {
     assert!(matches!(schema::status(world.path()), Err(Error::Schema { .. })));
 }
 
+/// A claim that has run out as it is taken would be everybody's.
+#[tokio::test]
+async fn a_lease_that_nobody_could_hold_is_refused() {
+    let world = World::new();
+    let options = || StoreOptions { lease: Duration::from_millis(99), ..StoreOptions::default() };
+    for refused in [SqliteStore::open(world.path(), options()).await.err(), SqliteStore::memory(options()).err()] {
+        let told = refused.map(|error| error.to_string());
+        assert_eq!(told.as_deref(), Some("invalid lease: got 99ms, expected at least 100ms"));
+    }
+    assert!(!world.path().exists(), "nothing was made");
+}
+
 #[tokio::test]
 async fn what_is_no_file_of_ours_is_refused_by_name() {
     let world = World::new();
     let folder = world.path().parent().unwrap().to_owned();
     assert!(refused(&folder).await.to_string().ends_with("is a directory: name a file"));
 
+    let device = refused("/dev/null").await.to_string();
+    assert_eq!(device, "`/dev/null` is a pipe, a socket or a device: name a file");
     let memory = refused(":memory:").await.to_string();
     assert_eq!(memory, "`:memory:` is not a file: a store in memory is opened as such");
     let missing = refused(folder.join("no/jobs.db")).await.to_string();

@@ -50,10 +50,10 @@ pub(crate) struct Query {
     #[arg(long, value_name = "POSITION")]
     up_to: Option<u64>,
     /// Only events at or after this time.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = args::time)]
     since: Option<Timestamp>,
     /// Only events before this time.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = args::time)]
     until: Option<Timestamp>,
     /// The newest first.
     #[arg(long)]
