@@ -14,6 +14,7 @@ use crate::{
     limits::{DELAY_MAX, ENQUEUE_BATCH_MAX},
     name::QueueName,
     payload,
+    retention::Retention,
 };
 
 /// How long a claim holds without a beat, by default. Long enough for a stopped disk or a slow failover, short
@@ -41,6 +42,8 @@ pub struct StoreOptions {
     pub signals: Signals,
     /// How often a subscription looks for itself: real time, the fallback of a lost signal.
     pub poll: Duration,
+    /// How long the log keeps events, while [`EventStore::set_retention`](crate::EventStore::set_retention) was not called.
+    pub retention: Retention,
 }
 
 impl Default for StoreOptions {
@@ -53,6 +56,7 @@ impl Default for StoreOptions {
             job_events: JobEvents::Off,
             signals: Signals::On,
             poll: POLL_DEFAULT,
+            retention: Retention::default(),
         }
     }
 }

@@ -203,6 +203,7 @@ fn heart_connection(path: &Path) -> Result<Connection> {
 
 fn shared(conn: &Connection, path: &Path, options: StoreOptions, on_disk: bool) -> Result<Arc<Shared>> {
     schema::migrate(conn, path, &schema::store_id(&*options.clock))?;
+    crate::events::retention::check(&options.retention)?;
     let store = conn.first(sql::LEDGER_STORE, [], |row| row.get::<_, String>(0));
     let store = store.map_err(|fault| fault.told("read the store's name"))?.unwrap_or_default();
     let realm = Realm::new(format!("sqlite:{store}"));

@@ -30,7 +30,7 @@ async fn a_newer_schema_is_refused_with_what_to_do() {
     assert!(matches!(error, Error::Schema { .. }), "{error:?}");
     assert_eq!(
         error.to_string(),
-        "sqlite has schema version 99, expected 2 or older: a newer millstream wrote this file: upgrade this program"
+        "sqlite has schema version 99, expected 3 or older: a newer millstream wrote this file: upgrade this program"
     );
     assert!(matches!(schema::status(world.path()), Err(Error::Schema { .. })));
 }
@@ -76,7 +76,7 @@ async fn what_is_no_file_of_ours_is_refused_by_name() {
 fn the_schema_is_looked_at_and_brought_up() {
     let world = World::new();
     let none = schema::status(world.path()).unwrap();
-    assert_eq!((none.found, none.supported, none.is_current()), (None, 2, false));
+    assert_eq!((none.found, none.supported, none.is_current()), (None, 3, false));
     assert!(none.pending_sql().contains("CREATE TABLE job_live"));
     assert!(!world.path().exists(), "a look changes nothing");
 
@@ -100,7 +100,7 @@ async fn an_older_file_is_brought_up() {
     old.pragma_update(None, "application_id", 0x4d69_6c6c).unwrap();
     drop(old);
     let status = schema::status(world.path()).unwrap();
-    assert_eq!((status.found, &*status.pending), (Some(1), &["0002_groups"][..]));
+    assert_eq!((status.found, &*status.pending), (Some(1), &["0002_groups", "0003_retention"][..]));
 
     let store = world.open().await;
     assert_eq!(store.head().await.unwrap(), 1);
