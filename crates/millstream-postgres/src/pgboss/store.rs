@@ -24,8 +24,8 @@ use super::{
     sweep,
 };
 use crate::{
+    commits,
     fault::Fault,
-    group,
     groups::Groups,
     options::SchemaName,
     queue::{enqueue, watch},
@@ -84,13 +84,13 @@ impl PgBossStore {
         })
         .await?;
         let texts = BossTexts::new(ours, theirs.clone(), found.unwrap_or(schema::CREATED));
-        let (enqueues, to_enqueue) = mpsc::channel(group::BACKLOG);
+        let (enqueues, to_enqueue) = mpsc::channel(commits::BACKLOG);
         let boss = Arc::new(Boss::new(native.shared().clone(), theirs, texts, &options, enqueues));
         let mut tasks = JoinSet::new();
         let enqueuing = boss.clone();
-        tasks.spawn(group::run(to_enqueue, move |calls| enqueue::commit_calls(enqueuing.clone(), calls)));
+        tasks.spawn(commits::run(to_enqueue, move |calls| enqueue::commit_calls(enqueuing.clone(), calls)));
         if options.supervise {
-            tasks.spawn(maintain::run(boss.clone()));
+            tasks.spawn(maintain::run(boss.clone(), options.supervise_every));
         }
         Ok(Self { inner: Arc::new(Inner { native, boss, tasks: Mutex::new(tasks) }) })
     }

@@ -195,7 +195,7 @@ pub(crate) async fn join<I: Intake>(
     }
 }
 
-/// Commits a group of calls.
+/// Commits calls that travel together.
 pub(crate) async fn commit_calls<I: Intake>(intake: Arc<I>, batch: Vec<EnqueueCall<I::Entry>>) {
     let mut sizes = Vec::with_capacity(batch.len());
     let (mut entries, mut answers) = (Vec::new(), Vec::with_capacity(batch.len()));
