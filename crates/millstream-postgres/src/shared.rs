@@ -39,8 +39,11 @@ pub(crate) struct Shared {
     pub(crate) options: StoreOptions,
     pub(crate) realm: Realm,
     pub(crate) schema: SchemaName,
-    /// Tells this handle's own wake-ups from other processes'.
+    /// Tells this handle's own wake-ups from other processes'. It begins with [`Self::layout`].
     pub(crate) origin: String,
+    /// Tells this layout's queue events from those of another one in the same schema, whose queues may have the same
+    /// names.
+    pub(crate) layout: String,
     /// Whether NOTIFY is sent at all.
     pub(crate) notify: bool,
     /// The channel on which pg-boss's own processes wake each other, where the store works their tables.
@@ -112,9 +115,11 @@ impl Shared {
             appends,
         } = parts;
         let muted = options.signals == Wakes::Muted;
+        let layout = format!("{}/", boss_channel.as_deref().unwrap_or_default());
         Self {
             // From the operating system, not from the options: two processes with one seed are still two.
-            origin: format!("{:016x}", SystemEntropy::new().next_u64()),
+            origin: format!("{layout}{:016x}", SystemEntropy::new().next_u64()),
+            layout,
             notify: notify && !muted,
             signals: Signals::new(muted),
             hearing: AtomicBool::new(false),
