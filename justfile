@@ -8,7 +8,7 @@ _default:
 demo:
     cargo run -p millstream-cli -- demo
 
-# Run every test; those of Postgres and Node bring their own, nothing has to be installed
+# Run every test; those of servers fetch and start their own
 test:
     cargo test --workspace
 

@@ -57,7 +57,7 @@ pub use group::{
 pub use job::{Enqueued, Job, JobOptions, JobSettings, JobState, NewJob, Removal, RunAt};
 pub use name::{ConsumerName, GroupName, JobId, JobName, QueueName, StreamName};
 pub use options::{
-    Admitted, JobEvents, LEASE_DEFAULT, LEASE_MIN, POLL_DEFAULT, QueueDefaults, Signals, StoreOptions,
+    Admitted, JobEvents, LEASE_DEFAULT, LEASE_MAX, LEASE_MIN, POLL_DEFAULT, QueueDefaults, Signals, StoreOptions,
     check_enqueue_batch,
 };
 pub use outcome::{Outcome, Settlement, Verdict};

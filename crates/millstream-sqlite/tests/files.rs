@@ -35,14 +35,16 @@ async fn a_newer_schema_is_refused_with_what_to_do() {
     assert!(matches!(schema::status(world.path()), Err(Error::Schema { .. })));
 }
 
-/// A claim that has run out as it is taken would be everybody's.
+/// A claim that has run out as it is taken would be everybody's; one that never does would be a dead worker's for ever.
 #[tokio::test]
 async fn a_lease_that_nobody_could_hold_is_refused() {
     let world = World::new();
-    let options = || StoreOptions { lease: Duration::from_millis(99), ..StoreOptions::default() };
-    for refused in [SqliteStore::open(world.path(), options()).await.err(), SqliteStore::memory(options()).err()] {
-        let told = refused.map(|error| error.to_string());
-        assert_eq!(told.as_deref(), Some("invalid lease: got 99ms, expected at least 100ms"));
+    for lease in [Duration::from_millis(99), Duration::MAX] {
+        let options = || StoreOptions { lease, ..StoreOptions::default() };
+        let wanted = format!("invalid lease: got {lease:?}, expected 100ms to a day");
+        for refused in [SqliteStore::open(world.path(), options()).await.err(), SqliteStore::memory(options()).err()] {
+            assert_eq!(refused.map(|error| error.to_string()).as_ref(), Some(&wanted));
+        }
     }
     assert!(!world.path().exists(), "nothing was made");
 }

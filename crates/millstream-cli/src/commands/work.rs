@@ -33,7 +33,8 @@ const STORE_PATIENCE: Duration = Duration::from_secs(1);
 ///
 /// Its exit code says how the attempt ended: 0 done, 65 failed for good, 75 again later without burning an attempt (see
 /// --snooze), anything else failed: again after the job's backoff. The end of its stderr is kept with the error. It is
-/// killed, with all that it started, when its job is cancelled or times out, and when its claim is lost.
+/// killed, with all that it started, when its job is cancelled or times out, when its claim is lost, and when it prints
+/// more than a job's output may hold (4 MiB).
 ///
 /// Ctrl-C (or SIGTERM, or a closed terminal) takes no more jobs and lets running ones end within --grace; what is left
 /// then, or at a second Ctrl-C, goes back to its queue without burning an attempt.

@@ -36,7 +36,7 @@ pub(super) fn build(merged: &Merged, sources: &Sources, problems: &mut Vec<Probl
                 place: place.to_string(),
                 got: "a name that no queue has".into(),
                 expected: "1 to 255 bytes of letters, digits, `_`, `.`, `-`, `/`".into(),
-                origin: merged.first_below(&place).map(|entry| entry.origin.clone()),
+                origin: merged.first_below(&KeyPath(place.place.clone())).map(|entry| entry.origin.clone()),
             });
             continue;
         };
