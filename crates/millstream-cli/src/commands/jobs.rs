@@ -43,10 +43,10 @@ pub(crate) struct List {
     #[arg(long)]
     name: Option<JobName>,
     /// Only jobs enqueued at or after this time.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = crate::args::time)]
     since: Option<Timestamp>,
     /// Only jobs enqueued before this time.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = crate::args::time)]
     until: Option<Timestamp>,
     /// How many.
     #[arg(long, value_name = "N", default_value_t = PAGE_ROWS_DEFAULT, value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE_ROWS_MAX)))]
