@@ -15,7 +15,7 @@ use millstream_core::{
     StartFrom,
 };
 
-use crate::store::PostgresStore;
+use crate::{groups::Groups, store::PostgresStore};
 
 #[async_trait]
 impl EventStore for PostgresStore {
@@ -48,6 +48,6 @@ impl EventStore for PostgresStore {
     }
 
     fn groups(&self) -> Result<Arc<dyn GroupStore>> {
-        Ok(Arc::new(self.clone()))
+        Ok(Groups::of(Arc::new(self.clone()), self.shared().clone()))
     }
 }

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use millstream_core::{
-    Append, Appended, BoxStream, Capabilities, ClaimRef, Claimed, Enqueued, Event, EventQuery, EventStore, Job,
-    JobCounts, JobId, JobStore, JobsQuery, NewJob, Page, Pattern, Progress, QueueEvent, QueueInfo, QueueName,
+    Append, Appended, BoxStream, Capabilities, ClaimRef, Claimed, Enqueued, Event, EventQuery, EventStore, GroupStore,
+    Job, JobCounts, JobId, JobStore, JobsQuery, NewJob, Page, Pattern, Progress, QueueEvent, QueueInfo, QueueName,
     QueueProvider, Realm, Result, Retention, RetentionInfo, Schedule, ScheduleInfo, Settlement, Signal, StartFrom,
     StateOp, StateStore, Store, StoreOptions, Timestamp, Verdict, Wake, Want, Work,
 };
@@ -26,6 +26,7 @@ use super::{
 use crate::{
     commits,
     fault::Fault,
+    groups::Groups,
     options::SchemaName,
     queue::{enqueue, watch},
     shared::lock,
@@ -89,7 +90,7 @@ impl PgBossStore {
         let enqueuing = boss.clone();
         tasks.spawn(commits::run(to_enqueue, move |calls| enqueue::commit_calls(enqueuing.clone(), calls)));
         if options.supervise {
-            tasks.spawn(maintain::run(boss.clone()));
+            tasks.spawn(maintain::run(boss.clone(), options.supervise_every));
         }
         Ok(Self { inner: Arc::new(Inner { native, boss, tasks: Mutex::new(tasks) }) })
     }
@@ -295,6 +296,10 @@ impl EventStore for PgBossStore {
 
     async fn expire_events(&self) -> Result<u64> {
         self.inner.native.expire_events().await
+    }
+
+    fn groups(&self) -> Result<Arc<dyn GroupStore>> {
+        Ok(Groups::of(Arc::new(self.clone()), self.boss().clone()))
     }
 }
 
