@@ -28,10 +28,12 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     duration.ok_or_else(|| format!("expected at most ten years, got {text:?}"))
 }
 
-/// `2026-11-21T08:00:00Z`.
+/// A time for errors about what is none.
+pub(crate) const TIME_EXAMPLE: &str = "2026-11-21T08:00:00Z";
+
+/// A moment with its zone, as `2026-11-21T08:00:00Z`.
 pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
-    text.parse()
-        .map_err(|_| format!("expected a time such as 2026-11-21T08:00:00Z or 2026-11-21T09:00:00+01:00, got {text:?}"))
+    text.parse().map_err(|_| format!("expected a time with its zone, such as {TIME_EXAMPLE}, got {text:?}"))
 }
 
 /// `fixed:10s`, `exponential:1s..1h`, or with a share of jitter `exponential:1s..1h:0.5`.

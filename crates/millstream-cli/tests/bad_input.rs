@@ -132,7 +132,11 @@ fn an_invalid_name() {
     let ran = world.run(&["jobs", "list", "mail", "--limit", "-1"]);
     assert_refused(&ran, 2, "error: invalid value '-1' for '--limit <N>': -1 is not in 1..=1000");
     let ran = world.run(&["enqueue", "mail", "--run-at", "2026-11-21"]);
-    assert_refused(&ran, 2, "error: invalid value '2026-11-21' for '--run-at <TIME>': expected a time such as 2026-");
+    assert_refused(
+        &ran,
+        2,
+        "error: invalid value '2026-11-21' for '--run-at <TIME>': expected a time with its zone, such as 2026-",
+    );
     let ran = world.run(&["enqueue", "mail", "--run-at", "9999-01-01T00:00:00Z"]);
     assert_refused(&ran, 1, "error: invalid jobs[0]: time to run at: got 9999-01-01T00:00:00Z, expected a time before");
     assert_refused(&world.run(&["enqueue", "mail", "--delay", "5"]), 2, "error: invalid value '5' for '--delay");

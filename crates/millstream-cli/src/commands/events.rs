@@ -97,7 +97,7 @@ pub(crate) struct Tail {
     #[arg(default_value = "*")]
     pattern: Pattern,
     /// Where to begin: `now`, `start`, a position, or a time.
-    #[arg(long, default_value = "now", value_parser = start_from)]
+    #[arg(long, default_value = "now", value_parser = start_from, allow_hyphen_values = true)]
     from: StartFrom,
     /// Goes on with what comes. It always does; this is for who is used to `tail -f`.
     #[arg(long, short)]
@@ -114,7 +114,9 @@ fn start_from(text: &str) -> Result<StartFrom, String> {
         _ => match (text.parse().map(StartFrom::After), text.parse().map(StartFrom::Time)) {
             (Ok(position), _) => Ok(position),
             (_, Ok(time)) => Ok(time),
-            _ => Err("expected now, start, a position, or a time such as 2026-11-21T08:00:00Z".into()),
+            _ => {
+                Err(format!("expected now, start, a position, or a time such as {}, got {text:?}", args::TIME_EXAMPLE))
+            }
         },
     }
 }
@@ -183,6 +185,8 @@ impl Add {
             session.output.either(&appended, || position)?;
             if appended.duplicate {
                 session.output.talk("nothing was written: this key was used before");
+            } else if appended.positions.is_none() {
+                session.output.talk("written; this store gives the position after the commit");
             }
         }
         Ok(())

@@ -95,6 +95,9 @@ async fn run(events: &dyn EventStore, output: &Output) -> Result<(), Failure> {
     let gone = events.expire_events().await?;
     output.either(&json!({ "removed": gone }), || gone.to_string())?;
     let info = events.retention().await?;
+    if gone > 0 {
+        output.talk(format_args!("removed; the log begins at position {}", info.first));
+    }
     if info.retention.is_off() {
         output.talk("the log has no retention: `millstream events retention set` gives it one");
     } else if info.due > 0 {
@@ -107,8 +110,11 @@ fn shown(info: &RetentionInfo, output: &Output) -> String {
     let count = (info.head + 1).saturating_sub(info.first);
     let size = info.bytes.map_or_else(String::new, |bytes| format!(", {}", size(bytes)));
     let mut text = format!("{}\n", kept(info));
-    text +=
-        &format!("{count} events up to position {}{size}, the oldest of {}\n", info.head, time_or_dash(info.oldest));
+    text += &format!(
+        "events in the log: {count}, up to position {}{size}, the oldest of {}\n",
+        info.head,
+        time_or_dash(info.oldest)
+    );
     text += &stays(info);
     if !info.holds.is_empty() {
         let mut table = Table::new(["GROUP", "NEEDS FROM", "HOLDS BACK"]);
@@ -125,8 +131,8 @@ fn stays(info: &RetentionInfo) -> String {
     let held = info.holds.iter().map(|hold| hold.held).max().unwrap_or(0);
     match (info.due, held) {
         (0, _) => "nothing is past its bounds".to_owned(),
-        (due, 0) => format!("{due} events are past their bounds, and go with the next sweep"),
-        (due, held) => format!("{due} events are past their bounds, and {held} of them stay for groups that need them"),
+        (due, 0) => format!("events past their bounds: {due}, which go with the next sweep"),
+        (due, held) => format!("events past their bounds: {due}, of which {held} stay for groups that need them"),
     }
 }
 
@@ -138,8 +144,8 @@ fn kept(info: &RetentionInfo) -> String {
     };
     let Bounds { age, bytes, events } = info.retention;
     let age = age.map(|age| format!("for {}", length(age)));
-    let bytes = bytes.map(|bytes| format!("up to {}", size(bytes)));
-    let events = events.map(|events| format!("up to {events} of them"));
+    let bytes = bytes.map(|bytes| format!("at most {}", size(bytes)));
+    let events = events.map(|events| format!("at most {events} of them"));
     let bounds: Vec<String> = [age, bytes, events].into_iter().flatten().collect();
     match bounds.is_empty() {
         true => format!("events are kept for ever, {by}"),
