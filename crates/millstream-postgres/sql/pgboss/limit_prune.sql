@@ -6,7 +6,7 @@ with clock as materialized (
     select {boss}.job_now() as now
 ), heads as materialized (
     select x.* from {schema}.boss_limit l cross join lateral (
-        select g.grp, g.priority, g.created_on
+        select g.ctid as head, g.grp
         from {schema}.boss_group g cross join lateral (
             select case when g.grp = '' then 1 else l.at_most - count(*) filter (where a.group_id = g.grp) end as free
             from (
@@ -20,8 +20,8 @@ with clock as materialized (
     ) x
     where l.boss = '{name}' and l.queue = $1::text
 ), stale as materialized (
-    select e.hint, e.grp, e.job from clock c cross join (
-        select w.hint, h.grp, w.job from heads h cross join lateral (
+    select e.head, e.hint, e.grp, e.job from clock c cross join (
+        select h.head, w.hint, h.grp, w.job from heads h cross join lateral (
             select w.ctid as hint, w.job from {schema}.boss_waiting w
             where w.boss = '{name}' and w.queue = $1::text and w.grp = h.grp
             order by w.priority desc, w.created_on, w.job limit $3::bigint
@@ -38,17 +38,16 @@ with clock as materialized (
 ), unlisted as (
     delete from {schema}.boss_waiting w where w.ctid = any (array(select s.hint from stale s))
 ), led as materialized (
-    select g.grp, n.priority, n.created_on
-    from (select distinct s.grp from stale s) g left join lateral (
+    select g.head, g.grp, n.priority, n.created_on
+    from (select distinct s.head, s.grp from stale s) g left join lateral (
         select w.priority, w.created_on from {schema}.boss_waiting w
         where w.boss = '{name}' and w.queue = $1::text and w.grp = g.grp and w.job not in (select s.job from stale s)
         order by w.priority desc, w.created_on, w.job limit 1
     ) n on true
 ), ended as (
-    delete from {schema}.boss_group g using led
-    where led.priority is null and g.boss = '{name}' and g.queue = $1::text and g.grp = led.grp
+    delete from {schema}.boss_group g where g.ctid = any (array(select l.head from led l where l.priority is null))
 ), moved as (
     update {schema}.boss_group g set priority = led.priority, created_on = led.created_on from led
-    where led.priority is not null and g.boss = '{name}' and g.queue = $1::text and g.grp = led.grp
+    where g.ctid = any (array(select l.head from led l where l.priority is not null)) and g.grp = led.grp
 )
 select count(*) as stale from stale

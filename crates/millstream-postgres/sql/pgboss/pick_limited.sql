@@ -6,7 +6,7 @@ own as materialized (
     select w.queue, w.n, l.at_most from want w join {schema}.boss_limit l on l.boss = '{name}' and l.queue = w.queue
 ), heads as materialized (
     select x.* from own o cross join lateral (
-        select o.queue, o.n, g.grp, f.free
+        select o.queue, o.n, g.ctid as head, g.grp, f.free
         from {schema}.boss_group g cross join lateral (
             select case when g.grp = '' then o.n else o.at_most - count(*) filter (where a.group_id = g.grp) end as free
             from (
@@ -19,14 +19,14 @@ own as materialized (
         order by g.priority desc, g.created_on limit o.n
     ) x
 ), first as materialized (
-    select h.queue, h.grp, w.* from heads h cross join lateral (
+    select h.queue, h.head, h.grp, w.* from heads h cross join lateral (
         select w.ctid as hint, w.job, w.priority, w.created_on from {schema}.boss_waiting w
         where w.boss = '{name}' and w.queue = h.queue and w.grp = h.grp
         order by w.priority desc, w.created_on, w.job limit least(h.free, h.n)
     ) w
     order by w.priority desc, w.created_on, w.job limit (select o.n from own o)
 ), picked as materialized (
-    select l.tid, f.hint, f.queue, f.grp, f.job
+    select l.tid, f.head, f.hint, f.queue, f.grp, f.job
     from clock c cross join first f cross join lateral ({seek f.queue | f.job}) s cross join lateral (
         select j.ctid as tid from {job} j
         where j.ctid = s.tid and j.name = f.queue and j.id = f.job and j.state < 'active' and not j.blocked
@@ -36,16 +36,15 @@ own as materialized (
 ), unlisted as (
     delete from {schema}.boss_waiting w where w.ctid = any (array(select p.hint from picked p))
 ), led as materialized (
-    select g.queue, g.grp, n.priority, n.created_on
-    from (select distinct p.queue, p.grp from picked p) g left join lateral (
+    select g.head, g.grp, n.priority, n.created_on
+    from (select distinct p.head, p.queue, p.grp from picked p) g left join lateral (
         select w.priority, w.created_on from {schema}.boss_waiting w
         where w.boss = '{name}' and w.queue = g.queue and w.grp = g.grp and w.job not in (select p.job from picked p)
         order by w.priority desc, w.created_on, w.job limit 1
     ) n on true
 ), ended as (
-    delete from {schema}.boss_group g using led
-    where led.priority is null and g.boss = '{name}' and g.queue = led.queue and g.grp = led.grp
+    delete from {schema}.boss_group g where g.ctid = any (array(select l.head from led l where l.priority is null))
 ), moved as (
     update {schema}.boss_group g set priority = led.priority, created_on = led.created_on from led
-    where led.priority is not null and g.boss = '{name}' and g.queue = led.queue and g.grp = led.grp
+    where g.ctid = any (array(select l.head from led l where l.priority is not null)) and g.grp = led.grp
 )
