@@ -16,7 +16,7 @@ use tokio_postgres::{Client, types::Type};
 use super::{
     beat,
     boss::Boss,
-    claim, control, due, insert, list,
+    claim, control, due, insert, limit, list,
     maintain::{self, Maintained},
     options::PgBossOptions,
     rescue, schedules, schema, settle,
@@ -86,6 +86,9 @@ impl PgBossStore {
         let texts = BossTexts::new(ours, theirs.clone(), found.unwrap_or(schema::CREATED));
         let (enqueues, to_enqueue) = mpsc::channel(commits::BACKLOG);
         let boss = Arc::new(Boss::new(native.shared().clone(), theirs, texts, &options, enqueues));
+        for (queue, at_most) in &options.group_concurrency {
+            limit::set(&boss, queue, Some(*at_most)).await?;
+        }
         let mut tasks = JoinSet::new();
         let enqueuing = boss.clone();
         tasks.spawn(commits::run(to_enqueue, move |calls| enqueue::commit_calls(enqueuing.clone(), calls)));
