@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio_postgres::{Client, types::Type};
 
 use crate::{
+    cause::Cause,
     connect::{Connector, Target},
     fault::{Fault, KIND},
     options::{PostgresOptions, SchemaName},
@@ -121,7 +122,7 @@ pub(crate) async fn open(connector: &Arc<Connector>) -> Result<(Client, JoinSet<
     let mut driver = JoinSet::new();
     driver.spawn(async move {
         if let Err(error) = wire.await {
-            tracing::debug!(%error, "a connection ended");
+            tracing::debug!(error = %Cause(error), "a connection ended");
         }
     });
     Ok((client, driver))

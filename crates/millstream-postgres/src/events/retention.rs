@@ -9,6 +9,7 @@ use tokio_postgres::{Row, error::SqlState};
 
 use super::{partitions, query};
 use crate::{
+    cause::Cause,
     fault::{Fault, again},
     rows::{self, Time},
     shared::Shared,
@@ -147,7 +148,7 @@ async fn drop_partition(shared: &Shared, name: &str) -> Result<bool, Fault> {
         match drop_once(shared, name).await {
             Ok(()) => return Ok(true),
             Err(Fault::Driver(error)) if is_waiting(&error) => {
-                tracing::debug!(%error, partition = name, "a partition is in use");
+                tracing::debug!(error = %Cause(error), partition = name, "a partition is in use");
             }
             Err(fault) => return Err(fault),
         }

@@ -169,6 +169,8 @@ faults! {
     MislabelledWatch,
     /// Wake-ups never come.
     LostWakeUp,
+    /// Wake-ups never come, and the store says that it hears them all.
+    DeafListener,
     // Schedules.
     /// A tick enqueues two jobs.
     DoubleTick,
