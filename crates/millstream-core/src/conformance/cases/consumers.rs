@@ -759,7 +759,7 @@ cases! {
 
     /// What handlers do elsewhere is not lost, whatever crashes, and repeated at most by the batches under way, each time
     /// by a holder with a larger epoch: so that others can refuse the smaller one.
-    #[breaks_on(SkippedEvent, UpToHead, OneEpoch)]
+    #[breaks_on(SkippedEvent, UpToHead)]
     #[needs(Groups)]
     async fn deeds_repeat_at_most_a_batch_under_a_larger_epoch(world: &World) -> Checked {
         const CRASHES: usize = 4;
