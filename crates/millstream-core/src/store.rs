@@ -322,7 +322,7 @@ pub trait GroupStore: Store {
     /// as it was.
     async fn park(&self, group: &GroupName, step: &CursorMove, events: &[ParkedNow]) -> Result<bool>;
     /// Gives partitions back: anybody may take them at once. Those that are not held in that epoch are skipped. Wakes
-    /// nobody by itself: others see it at their next beat.
+    /// nobody by itself: who is short of partitions asks again.
     async fn release_partitions(&self, group: &GroupName, held: &[PartitionRef]) -> Result<()>;
     /// Removes the member and gives back all it has. Cursors stay. A group or member that does not exist is fine.
     async fn leave(&self, member: &Member) -> Result<()>;

@@ -53,18 +53,16 @@ impl Harness for Postgres {
         &self.name
     }
 
-    /// Of a commit whose answer was cut off its caller reads the cursor: so it cannot be called again as if nothing were.
-    /// What groups do on cut connections is in `tests/groups`.
-    fn groups(&self) -> bool {
-        !self.cut
-    }
-
     fn twinned(&self) -> bool {
         !self.again
     }
 
     fn calm(&self) -> bool {
         !self.cut
+    }
+
+    fn truncates(&self) -> bool {
+        true
     }
 
     async fn open(&self, options: StoreOptions) -> Result<Box<dyn Backend>> {
@@ -151,6 +149,15 @@ impl Backend for Opened {
 
     async fn now(&self) -> Result<Option<Timestamp>> {
         Ok(None)
+    }
+
+    async fn truncate(&self, first: u64) -> Result<()> {
+        let schema = &self.trial.schema;
+        let text = format!(
+            "select {schema}.flush_events(true); update {schema}.event_head set first_pos = {first}; \
+             delete from {schema}.queue_events where id < {first}"
+        );
+        self.trial.run(&text).await
     }
 
     async fn finish(&self) -> Result<()> {

@@ -4,8 +4,8 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use millstream_core::{
     Append, Bus, Effects, EventQuery, EventStore, JobContext, JobError, JobId, JobName, JobState, JobStore, NewEvent,
-    NewJob, Outcome, Pattern, QueueName, QueueProvider, Result, Settlement, StartFrom, Store, StoreOptions, Stores,
-    StreamName, Verdict, Want, WorkerManager, WorkerOptions,
+    NewJob, Outcome, Pattern, QueueName, QueueProvider, Settlement, StartFrom, Store, StoreOptions, Stores, StreamName,
+    Verdict, Want, WorkerManager, WorkerOptions,
 };
 use millstream_postgres::{PostgresOptions, PostgresStore, schema};
 use millstream_servers::{
@@ -15,7 +15,11 @@ use millstream_servers::{
 };
 use serde_json::json;
 
+#[path = "world/again.rs"]
+mod again;
 mod world;
+
+use again::lasting;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -29,20 +33,6 @@ fn job() -> NewJob {
 
 fn event() -> Append {
     Append::one(StreamName::new("s").unwrap(), NewEvent::new("e", json!(1)))
-}
-
-/// Calls again while the store is unavailable.
-async fn lasting<T>(mut call: impl AsyncFnMut() -> Result<T>) -> T {
-    let trying = async {
-        loop {
-            match call().await {
-                Ok(done) => return done,
-                Err(error) if error.is_transient() => tokio::time::sleep(Duration::from_millis(50)).await,
-                Err(error) => panic!("{error}"),
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, trying).await.expect("the store comes back")
 }
 
 async fn settle(store: &PostgresStore) {

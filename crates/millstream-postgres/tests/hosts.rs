@@ -4,11 +4,16 @@ use std::{net::SocketAddr, time::Duration};
 
 use millstream_core::{
     Append, Effects, EventStore, JobName, JobState, JobStore, NewEvent, NewJob, Outcome, Pattern, QueueName,
-    QueueProvider, Result, Settlement, StartFrom, Store, StoreOptions, StreamName, Verdict, Want,
+    QueueProvider, Settlement, StartFrom, Store, StoreOptions, StreamName, Verdict, Want,
 };
 use millstream_postgres::{PostgresOptions, PostgresStore};
 use millstream_servers::{Mode, Postgres, postgres};
 use serde_json::json;
+
+#[path = "world/again.rs"]
+mod again;
+
+use again::lasting;
 
 /// Far above what a promotion takes.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,20 +35,6 @@ fn options(server: &Postgres, hosts: &[SocketAddr]) -> PostgresOptions {
     let hosts: Vec<String> = hosts.iter().map(ToString::to_string).collect();
     let url = format!("postgres://postgres:{}@{}/postgres", server.password(), hosts.join(","));
     PostgresOptions::new(url + "?target_session_attrs=read-write&sslmode=disable")
-}
-
-/// Calls again while the store is unavailable.
-async fn lasting<T>(mut call: impl AsyncFnMut() -> Result<T>) -> T {
-    let trying = async {
-        loop {
-            match call().await {
-                Ok(done) => return done,
-                Err(error) if error.is_transient() => tokio::time::sleep(Duration::from_millis(50)).await,
-                Err(error) => panic!("{error}"),
-            }
-        }
-    };
-    tokio::time::timeout(PATIENCE, trying).await.expect("the store comes back")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

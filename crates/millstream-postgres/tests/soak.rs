@@ -36,13 +36,16 @@ use serde_json::{Value, json};
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
 
+#[path = "world/again.rs"]
+mod again;
 #[path = "groups/consumer.rs"]
 #[allow(dead_code, reason = "the audit here is the database's own")]
 mod consumer;
 #[allow(dead_code, reason = "the server here is one that is killed")]
 mod world;
 
-use consumer::{Consumer, drained, effects, lasting, spec};
+use again::lasting;
+use consumer::{Consumer, drained, effects, spec};
 
 const LEASE: Duration = Duration::from_secs(1);
 const PARTITIONS: u16 = 16;

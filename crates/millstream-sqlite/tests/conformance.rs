@@ -4,6 +4,7 @@ use std::{
     path::PathBuf,
     process::ExitCode,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -12,6 +13,7 @@ use millstream_core::{
     conformance::{self, Backend, Harness},
 };
 use millstream_sqlite::SqliteStore;
+use rusqlite::Connection;
 use tempfile::TempDir;
 
 struct File;
@@ -35,6 +37,10 @@ struct MemoryBackend(Stores);
 impl Harness for File {
     fn name(&self) -> &str {
         "sqlite-file"
+    }
+
+    fn truncates(&self) -> bool {
+        true
     }
 
     async fn open(&self, options: StoreOptions) -> Result<Box<dyn Backend>> {
@@ -71,6 +77,15 @@ impl Backend for FileBackend {
     async fn reopen(&self) -> Result<Stores> {
         self.close_all().await?;
         self.second().await
+    }
+
+    async fn truncate(&self, first: u64) -> Result<()> {
+        let failed = |error| millstream_core::Error::unavailable("sqlite", "cut a test's log", error);
+        let conn = Connection::open(&self.path).map_err(failed)?;
+        conn.busy_timeout(Duration::from_secs(10)).map_err(failed)?;
+        conn.execute("DELETE FROM queue_events WHERE id < ?1", [i64::try_from(first).unwrap_or(i64::MAX)])
+            .map_err(failed)?;
+        Ok(())
     }
 
     async fn finish(&self) -> Result<()> {

@@ -43,6 +43,8 @@ pub(super) enum Need {
     Reopen,
     /// Consumer groups.
     Groups,
+    /// A log whose beginning can be taken away.
+    Truncation,
     /// One commit that reaches queue, events and state.
     OneRealm,
     /// The order in which jobs became ready.

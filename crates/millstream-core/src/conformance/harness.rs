@@ -24,6 +24,11 @@ pub trait Harness: Send + Sync + 'static {
     fn groups(&self) -> bool {
         true
     }
+    /// Whether its backends can take away the log's beginning, as retention does. Where they cannot, the cases of a log
+    /// that was cut are skipped.
+    fn truncates(&self) -> bool {
+        false
+    }
     /// Whether jobs of equal priority run in the order in which they became ready. Where they do not, the cases of that
     /// order are skipped, and the store says so in its capabilities.
     fn ready_order(&self) -> bool {
@@ -63,6 +68,10 @@ pub trait Backend: Send + Sync + 'static {
     /// The time by the store's own clock; `None` where that of the options is the store's.
     async fn now(&self) -> Result<Option<Timestamp>> {
         Ok(None)
+    }
+    /// Removes the log's events below a position, as retention does. Asked only where the harness says so.
+    async fn truncate(&self, _first: u64) -> Result<()> {
+        Err(crate::Error::Unsupported { store: "this harness", what: "a log that is cut" })
     }
     /// Closes every handle, and leaves nothing behind.
     async fn finish(&self) -> Result<()>;

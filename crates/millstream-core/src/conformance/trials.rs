@@ -63,7 +63,9 @@ fn sound(harness: &Arc<dyn Harness>, noun: &str, case: &'static Case, signals: S
         if let Some(reason) = skipped(case, &*harness, signals) {
             return Ok(Completion::ignored_with(reason));
         }
-        let mode = Mode { signals, patience: PATIENCE, breakage: None };
+        // Where connections are cut, what must come comes later.
+        let patience = if harness.calm() { PATIENCE } else { PATIENCE * 2 };
+        let mode = Mode { signals, patience, breakage: None };
         block_on(attempt(harness, mode, case)).map(|()| Completion::Completed).map_err(refusal)
     })
 }
@@ -96,6 +98,7 @@ fn skipped(case: &Case, harness: &dyn Harness, signals: Signals) -> Option<&'sta
         Need::Reopen => (!harness.durable()).then_some("nothing of this store outlives its handles"),
         Need::ReadyOrder => (!harness.ready_order()).then_some("jobs that come back take their old place"),
         Need::Groups => (!harness.groups()).then_some("this log has no consumer groups"),
+        Need::Truncation => (!harness.truncates()).then_some("nothing cuts this log"),
         Need::OneRealm => (!harness.one_realm()).then_some("no commit reaches queue, events and state together"),
     };
     case.needs.iter().copied().find_map(lacks)

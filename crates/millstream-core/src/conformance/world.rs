@@ -123,6 +123,11 @@ impl World {
         Ok(self.backend.advance(by).await?)
     }
 
+    /// Removes the log's events below a position, as retention does.
+    pub(super) async fn truncate(&self, first: u64) -> Checked {
+        Ok(self.backend.truncate(first).await?)
+    }
+
     /// The store's time.
     pub(super) async fn now(&self) -> Checked<Timestamp> {
         Ok(self.backend.now().await?.unwrap_or_else(|| self.clock.now()))

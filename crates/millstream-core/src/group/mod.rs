@@ -17,6 +17,8 @@ mod lane;
 mod options;
 mod partition;
 mod projection;
+#[cfg(test)]
+mod scripted;
 mod spec;
 
 pub use consumer::{GroupConsumer, Groups};

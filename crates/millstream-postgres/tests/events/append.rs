@@ -49,6 +49,26 @@ async fn a_stream_that_exists_is_no_new_one() {
     }
 }
 
+/// A limit that is stated: the count of a stream is kept from its first condition on. Before, there is what is there.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_streams_first_condition_counts_what_retention_left() {
+    for (_, database) in world::databases() {
+        let ours = Ours::open(&database.url(), "counted").await;
+        for stream in ["late", "late", "early"] {
+            ours.store.append(&[event(stream, "e")]).await.unwrap();
+        }
+        ours.store.append(&[event("early", "e").expecting(1)]).await.unwrap();
+        ours.store.append(&[event("late", "e")]).await.unwrap();
+        assert_eq!(ours.store.head().await.unwrap(), 5);
+        ours.run("update {schema}.event_head set first_pos = 5; delete from {schema}.queue_events where id < 5").await;
+        assert_eq!(actual(ours.store.append(&[event("late", "e").expecting(3)]).await), Some(1));
+        assert_eq!(actual(ours.store.append(&[event("early", "e").expecting(0)]).await), Some(2));
+        let next = ours.store.append(&[event("late", "e").expecting(1)]).await.unwrap();
+        assert_eq!(next[0].version, Some(2), "numbered from here on");
+        ours.close().await;
+    }
+}
+
 /// At every isolation level, an append under a condition that no longer holds is refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_condition_holds_at_every_isolation_level() {

@@ -11,10 +11,12 @@ use std::{
 };
 
 use millstream_core::{
-    Append, ConsumerName, CursorMove, Direction, Effects, Error, Event, EventQuery, EventStore, GroupName, GroupSpec,
+    Append, ConsumerName, CursorMove, Direction, Effects, Event, EventQuery, EventStore, GroupName, GroupSpec,
     GroupStore, Member, NewEvent, PartitionRef, Pattern, ReadFrom, Result, StreamName,
 };
 use serde_json::json;
+
+use crate::again::lasting;
 
 /// Members of this process.
 static MEMBERS: AtomicU64 = AtomicU64::new(0);
@@ -228,20 +230,6 @@ async fn all(store: &impl EventStore, pattern: &str) -> Vec<Event> {
         }
         found.extend(page);
     }
-}
-
-/// Calls again while the store is unavailable.
-pub(crate) async fn lasting<T>(mut call: impl AsyncFnMut() -> Result<T>) -> T {
-    let trying = async {
-        loop {
-            match call().await {
-                Ok(done) => return done,
-                Err(Error::Unavailable { .. }) => tokio::time::sleep(Duration::from_millis(20)).await,
-                Err(error) => panic!("{error}"),
-            }
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), trying).await.expect("the store comes back")
 }
 
 /// Counts of what went wrong: events without an answer, answers too many, answers in the wrong order.

@@ -12,7 +12,8 @@ use millstream_servers::{Database, Mode, Pgbouncer, Postgres, fault, postgres};
 use tokio::task::JoinSet;
 
 use crate::{
-    consumer::{self, Consumer, Wrong, audit, drained, events, group, lasting, spec},
+    again::lasting,
+    consumer::{self, Consumer, Wrong, audit, drained, events, group, spec},
     world,
 };
 

@@ -1,13 +1,14 @@
 //! The log's partitions: made ahead, dropped behind whoever needs them, and never in the way of an append.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use millstream_core::{
-    Append, BoxStream, Error, Event, EventQuery, EventStore, GroupSpec, NewEvent, Pattern, ReadFrom, Result, Retention,
-    StartFrom, Store, StoreOptions, StreamName,
+    Append, BoxStream, ConsumerName, Effects, Error, Event, EventOf, EventQuery, EventStore, GroupOptions, GroupSpec,
+    Groups, ManualClock, NewEvent, Pattern, ReadFrom, Result, Retention, StartFrom, Store, StoreOptions, Stores,
+    StreamName,
 };
 use millstream_postgres::{PostgresOptions, PostgresStore};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     consumer::{self, group, spec},
@@ -218,6 +219,34 @@ async fn without_a_partition_appends_go_on_and_the_order_is_kept() {
         let ahead =
             "select count(*) from millstream.event_partition where first_id > (select pos from millstream.event_head)";
         assert!(client.query_one(ahead, &[]).await.unwrap().get::<_, i64>(0) >= 2);
+        store.close().await.unwrap();
+    }
+}
+
+/// A process without workers has nobody else who would.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn consumers_alone_keep_the_log() {
+    for (version, database) in world::databases() {
+        let store = connect(&database.url(), NOW).await;
+        fill(&store, PARTITION + 5).await;
+        let clock = ManualClock::new("2026-11-21T00:00:00Z".parse().unwrap());
+        let poll = Duration::from_millis(20);
+        let options = GroupOptions { clock: Arc::new(clock.clone()), poll, ..GroupOptions::default() };
+        let groups = Groups::new(Stores::of(Arc::new(store.clone())), options).unwrap();
+        let name = ConsumerName::new("a").unwrap();
+        let run = |_: Vec<EventOf<Value>>, _| async { Ok(Effects::default()) };
+        let consumer = groups.consume_batch(spec(Duration::from_secs(3_600), 4), name, run).await.unwrap();
+        consumer::drained(&store, Duration::from_secs(60)).await;
+        let swept = async {
+            while first(&store).await == 1 {
+                clock.advance(Duration::from_secs(30));
+                tokio::time::sleep(poll).await;
+            }
+        };
+        let swept = tokio::time::timeout(Duration::from_secs(60), swept).await;
+        assert!(swept.is_ok(), "nobody swept on {version}");
+        assert_eq!(first(&store).await, PARTITION + 1);
+        consumer.unsubscribe().await.unwrap();
         store.close().await.unwrap();
     }
 }

@@ -7,10 +7,12 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use millstream_core::{
-    Append, Appended, BoxStream, Capabilities, ClaimRef, Claimed, Enqueued, Error, Event, EventQuery, EventStore, Job,
-    JobCounts, JobId, JobStore, JobsQuery, NewJob, Page, Pattern, Progress, QueueEvent, QueueInfo, QueueName,
-    QueueProvider, Realm, Result, Retention, RetentionInfo, Schedule, ScheduleInfo, Settlement, Signal, StartFrom,
-    StateOp, StateStore, Store, StoreOptions, Timestamp, Verdict, Wake, Want, Work,
+    Append, Appended, BoxStream, Capabilities, ClaimRef, Claimed, CursorMove, Effects, Enqueued, Error, Event,
+    EventQuery, EventStore, GroupInfo, GroupName, GroupSpec, GroupStore, Job, JobCounts, JobId, JobStore, JobsQuery,
+    Member, MemberView, NewJob, Page, Parked, ParkedNow, PartitionClaim, PartitionRead, PartitionRef, Pattern,
+    Progress, QueueEvent, QueueInfo, QueueName, QueueProvider, ReadFrom, Realm, Result, Retention, RetentionInfo,
+    Schedule, ScheduleInfo, Settlement, Signal, StartFrom, StateOp, StateStore, Store, StoreOptions, Timestamp, Verdict,
+    Wake, Want, Work,
 };
 use millstream_postgres::{PostgresOptions, PostgresStore};
 use millstream_servers::fault::{Direction, Proxy};
@@ -82,6 +84,7 @@ macro_rules! lasting {
 #[derive(Clone)]
 pub(crate) struct Lasting {
     store: PostgresStore,
+    groups: Arc<dyn GroupStore>,
     weather: Arc<Weather>,
 }
 
@@ -93,7 +96,7 @@ impl Lasting {
     ) -> Result<Self> {
         let postgres = PostgresOptions { application_name: weather.name.clone(), ..postgres.clone() };
         let store = lasting!(weather, PostgresStore::connect(postgres.clone(), options.clone()))?;
-        Ok(Self { store, weather })
+        Ok(Self { groups: store.groups()?, store, weather })
     }
 }
 
@@ -262,6 +265,92 @@ impl EventStore for Lasting {
 
     async fn expire_events(&self) -> Result<u64> {
         lasting!(self.weather, self.store.expire_events())
+    }
+
+    fn groups(&self) -> Result<Arc<dyn GroupStore>> {
+        Ok(Arc::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl GroupStore for Lasting {
+    async fn ensure_group(&self, spec: &GroupSpec) -> Result<bool> {
+        lasting!(self.weather, self.groups.ensure_group(spec))
+    }
+
+    async fn group(&self, group: &GroupName) -> Result<Option<GroupInfo>> {
+        lasting!(self.weather, self.groups.group(group))
+    }
+
+    async fn list_groups(&self) -> Result<Vec<GroupInfo>> {
+        lasting!(self.weather, self.groups.list_groups())
+    }
+
+    async fn beat_member(&self, member: &Member, held: &[PartitionRef]) -> Result<MemberView> {
+        lasting!(self.weather, self.groups.beat_member(member, held))
+    }
+
+    async fn claim_partitions(&self, member: &Member, at_most: u16) -> Result<Vec<PartitionClaim>> {
+        lasting!(self.weather, self.groups.claim_partitions(member, at_most))
+    }
+
+    async fn read_partitions(&self, group: &GroupName, from: &[ReadFrom], limit: u32) -> Result<PartitionRead> {
+        lasting!(self.weather, self.groups.read_partitions(group, from, limit))
+    }
+
+    async fn advance(&self, group: &GroupName, moves: &[CursorMove]) -> Result<Vec<bool>> {
+        lasting!(self.weather, self.groups.advance(group, moves))
+    }
+
+    async fn commit(&self, group: &GroupName, step: &CursorMove, effects: &Effects) -> Result<bool> {
+        lasting!(self.weather, self.groups.commit(group, step, effects))
+    }
+
+    async fn fail_partition(
+        &self,
+        group: &GroupName,
+        held: PartitionRef,
+        at: u64,
+        wait: Duration,
+        error: &str,
+    ) -> Result<Option<u32>> {
+        lasting!(self.weather, self.groups.fail_partition(group, held, at, wait, error))
+    }
+
+    async fn park(&self, group: &GroupName, step: &CursorMove, events: &[ParkedNow]) -> Result<bool> {
+        lasting!(self.weather, self.groups.park(group, step, events))
+    }
+
+    async fn release_partitions(&self, group: &GroupName, held: &[PartitionRef]) -> Result<()> {
+        lasting!(self.weather, self.groups.release_partitions(group, held))
+    }
+
+    async fn leave(&self, member: &Member) -> Result<()> {
+        lasting!(self.weather, self.groups.leave(member))
+    }
+
+    async fn pause_group(&self, group: &GroupName) -> Result<bool> {
+        lasting!(self.weather, self.groups.pause_group(group))
+    }
+
+    async fn resume_group(&self, group: &GroupName) -> Result<bool> {
+        lasting!(self.weather, self.groups.resume_group(group))
+    }
+
+    async fn reset_group(&self, group: &GroupName, to: StartFrom) -> Result<u64> {
+        lasting!(self.weather, self.groups.reset_group(group, to))
+    }
+
+    async fn delete_group(&self, group: &GroupName) -> Result<bool> {
+        lasting!(self.weather, self.groups.delete_group(group))
+    }
+
+    async fn parked(&self, group: &GroupName, after: u64, limit: u32) -> Result<Vec<Parked>> {
+        lasting!(self.weather, self.groups.parked(group, after, limit))
+    }
+
+    async fn wait_log(&self, after: u64) {
+        self.groups.wait_log(after).await;
     }
 }
 

@@ -204,6 +204,33 @@ cases! {
         Ok(())
     }
 
+    /// What a stream was numbered, and what was written under a key, is known when retention has taken the events.
+    #[breaks_on(BlindExpected, ForgottenKey)]
+    #[needs(Truncation)]
+    async fn versions_and_keys_outlive_their_events(world: &World) -> Checked {
+        for version in 0..3 {
+            let one = Append::one(stream("s"), event("e")).expecting(version);
+            world.events.append(&[one]).await?;
+        }
+        let keyed = Append::one(stream("t"), event("e")).key("k");
+        world.events.append(std::slice::from_ref(&keyed)).await?;
+        world.append("last", "e").await?;
+        ensure_eq!(world.events.head().await?, 5, "the log");
+        world.truncate(5).await?;
+        ensure_eq!(world.log("*").await?.len(), 1, "events that are left");
+        let again = world.events.append(&[keyed]).await?;
+        ensure!(again[0].duplicate, "a repeat under a key whose events are gone");
+        for stale in [0, 1] {
+            let one = Append::one(stream("s"), event("e")).expecting(stale);
+            let answer = world.events.append(&[one]).await;
+            ensure_matches!(answer, Err(Error::VersionConflict { actual: 3, .. }), "expecting {stale}");
+        }
+        let next = world.events.append(&[Append::one(stream("s"), event("e")).expecting(3)]).await?;
+        ensure_eq!(next[0].version, Some(4), "the next version");
+        ensure_eq!(world.events.head().await?, 6, "the log");
+        Ok(())
+    }
+
     /// However many append at once, no event is lost or doubled, positions and versions stay dense, and what was
     /// appended together stays together.
     #[breaks_on(GapInPositions, WrongVersions, SkippedEvent, DoubleEvent)]

@@ -2,10 +2,11 @@
 
 use std::{
     collections::{BTreeMap, HashSet},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::watch;
@@ -13,7 +14,7 @@ use tokio::sync::watch;
 use super::groups::{consumer, group, spec};
 use crate::{
     Append, Backoff, CancelReason, Effects, Error, EventOf, GroupConsumer, GroupContext, GroupInfo, GroupOptions,
-    GroupSpec, Groups, JobError, NewEvent, Poison, ProjectionTable, StartFrom, Stores,
+    GroupSpec, Groups, JobError, ManualClock, NewEvent, PartitionRead, Poison, ProjectionTable, ReadFrom, StartFrom, Stores, Timestamp, clock::{Clock, Sleep},
     conformance::{
         case::{Checked, Failure, cases, ensure, ensure_eq, ensure_matches},
         world::{Handle, LEASE, World, pattern, secs, stream},
@@ -112,11 +113,21 @@ async fn until_copied(world: &World, count: usize) -> Checked {
     .await
 }
 
+/// Time goes on by a second where somebody has beaten since it last did: no faster than beats come on this machine, or
+/// leases would end that nobody gave up.
+async fn tick(world: &World) -> Checked {
+    let now = world.now().await?;
+    if info(world).await?.members.iter().any(|member| member.last_seen >= now) {
+        world.advance(secs(1)).await?;
+    }
+    Ok(())
+}
+
 /// As [`until_copied`], while time goes on: what a crashed consumer had comes free, whenever its last beat was.
 async fn until_copied_in_time(world: &World, count: usize) -> Checked {
     let what = format!("{count} copies");
     until(world, &what, || async {
-        world.advance(secs(1)).await?;
+        tick(world).await?;
         Ok((copies(world).await?.values().map(Vec::len).sum::<usize>() >= count).then_some(()))
     })
     .await
@@ -187,6 +198,71 @@ async fn feed_poison(world: &World) -> Checked<Vec<u64>> {
         world.append("in:good", "e").await?;
     }
     Ok(fed(world).await?.remove("in:bad").unwrap_or_default())
+}
+
+/// A consumer's clock that tells another time of day.
+struct Off {
+    clock: ManualClock,
+    ahead: SignedDuration,
+}
+
+impl Clock for Off {
+    fn now(&self) -> Timestamp {
+        self.clock.now() + self.ahead
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.clock.monotonic()
+    }
+
+    fn sleep(&self, duration: Duration) -> Sleep {
+        self.clock.sleep(duration)
+    }
+}
+
+/// Events by the partition and the epoch in which something was done for them.
+type ByEpoch = BTreeMap<(u16, u64), Vec<u64>>;
+
+/// What handlers did elsewhere.
+#[derive(Clone, Default)]
+struct Epochs(Arc<Mutex<ByEpoch>>);
+
+impl Epochs {
+    async fn consumer(&self, groups: &Groups, spec: &GroupSpec) -> Checked<GroupConsumer> {
+        let epochs = self.clone();
+        let run = move |event: EventOf<Value>, ctx: GroupContext| {
+            epochs.lock().entry((ctx.partition(), ctx.epoch())).or_default().push(event.id);
+            // Between the deed and the commit of its batch is where a crash makes it repeat.
+            async {
+                tokio::time::sleep(POLL / 10).await;
+                Ok::<_, JobError>(Effects::default())
+            }
+        };
+        Ok(groups.consume_each(spec.clone(), consumer("c"), run).await?)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ByEpoch> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Events that anything was done for.
+    fn events(&self) -> usize {
+        self.lock().values().flatten().collect::<HashSet<_>>().len()
+    }
+
+    /// A takeover is an epoch that follows another.
+    fn check(&self, batch: usize) -> Checked {
+        let deeds = self.lock();
+        for ((partition, epoch), events) in &*deeds {
+            ensure!(events.is_sorted_by(|a, b| a < b), "partition {partition} went back in epoch {epoch}: {events:?}");
+        }
+        let partitions: HashSet<u16> = deeds.keys().map(|(partition, _)| *partition).collect();
+        let takeovers = deeds.len() - partitions.len();
+        let all: Vec<&u64> = deeds.values().flatten().collect();
+        let repeats = all.len() - all.iter().collect::<HashSet<_>>().len();
+        ensure!(repeats <= batch * takeovers, "{repeats} repeats by {takeovers} takeovers of batches of {batch}");
+        Ok(())
+    }
 }
 
 cases! {
@@ -614,6 +690,105 @@ cases! {
         let ended = world.within("the end of the last", last.ended()).await?;
         ensure_matches!(ended, Err(Error::Closed { .. }), "a consumer of a closed store");
         Ok(())
+    }
+
+    /// A group that retention does not wait for is told what it missed, and its consumers end with that; it goes on where
+    /// it is set to. Nothing is passed over in silence.
+    #[breaks_on(SilentTruncation)]
+    #[needs(Groups, Truncation)]
+    async fn a_group_that_was_too_slow_is_told(world: &World) -> Checked {
+        let (groups, loose) = (world.events.groups()?, GroupSpec { retain: false, ..inputs(2) });
+        groups.ensure_group(&loose).await?;
+        feed(world, 3, 6).await?;
+        ensure_eq!(world.events.head().await?, 6, "the log");
+        world.truncate(4).await?;
+        let from = [ReadFrom { partition: 0, after: 2 }, ReadFrom { partition: 1, after: 3 }];
+        let read = groups.read_partitions(&group("g"), &from, 10).await;
+        ensure_matches!(read, Err(Error::Truncated { requested: 2, first: 4 }), "a read of what is gone");
+        let kept = groups.read_partitions(&group("g"), &from[1..], 10).await;
+        ensure_matches!(kept, Ok(PartitionRead { up_to: 6, .. }), "a read of what is there");
+        let late = copying(&groups_of(world, world)?, &loose, "late").await?;
+        let ended = world.within("the end of who was too slow", late.ended()).await?;
+        ensure_matches!(ended, Err(Error::Truncated { requested: 0, first: 4 }), "its reason");
+        ensure_eq!(copies(world).await?.len(), 0, "streams of which anything was handled");
+        ensure_matches!(
+            groups.reset_group(&group("g"), StartFrom::After(2)).await,
+            Err(Error::Truncated { requested: 2, first: 4 }),
+            "a reset to what is gone"
+        );
+        ensure_eq!(groups.reset_group(&group("g"), StartFrom::Start).await?, 3, "where it goes on");
+        let again = copying(&groups_of(world, world)?, &loose, "again").await?;
+        until_copied(world, 3).await?;
+        again.unsubscribe().await?;
+        ensure_eq!(copies(world).await?, fed(world).await?, "copies of what is there, by stream");
+        Ok(())
+    }
+
+    /// Clocks of consumers decide nothing: with two of them ten minutes off, one each way, no partition changes hands
+    /// while its owner beats, whatever time passes.
+    #[breaks_on(BeatForgets)]
+    #[needs(Groups)]
+    async fn a_consumers_clock_decides_nothing(world: &World) -> Checked {
+        let mut running = Vec::new();
+        for (name, ahead) in [("slow", -600), ("fast", 600)] {
+            let clock = Arc::new(Off { clock: world.clock(), ahead: SignedDuration::from_secs(ahead) });
+            let groups = groups_with(world, GroupOptions { clock, ..options(world) })?;
+            running.push(copying(&groups, &inputs(4), name).await?);
+        }
+        let owned = |info: &GroupInfo| {
+            let partitions = info.partitions.iter();
+            partitions.map(|one| (one.epoch, one.owner.clone())).collect::<Vec<_>>()
+        };
+        let even = |info: &GroupInfo| info.members.iter().all(|member| member.partitions == 2);
+        let before = owned(&until_info(world, "two members with two each", even).await?);
+        for round in 1..=6 {
+            world.advance(LEASE / 2).await?;
+            let now = world.now().await?;
+            let beaten = |info: &GroupInfo| info.members.iter().all(|member| member.last_seen >= now);
+            let info = until_info(world, "a beat of both", beaten).await?;
+            ensure_eq!(owned(&info), before, "epochs and owners after {round} half leases");
+            feed(world, 5, 5).await?;
+            until_copied(world, round * 5).await?;
+        }
+        for consumer in running {
+            consumer.unsubscribe().await?;
+        }
+        ensure_eq!(copies(world).await?, fed(world).await?, "copies, by stream");
+        Ok(())
+    }
+
+    /// What handlers do elsewhere is not lost, whatever crashes, and repeated at most by the batches under way, each time
+    /// by a holder with a larger epoch: so that others can refuse the smaller one.
+    #[breaks_on(SkippedEvent, UpToHead)]
+    #[needs(Groups)]
+    async fn deeds_repeat_at_most_a_batch_under_a_larger_epoch(world: &World) -> Checked {
+        const CRASHES: usize = 4;
+        let (deeds, second) = (Epochs::default(), world.second().await?);
+        let spec = inputs(4);
+        let mut running = vec![deeds.consumer(&groups_of(world, world)?, &spec).await?];
+        running.push(deeds.consumer(&groups_of(world, &second)?, &spec).await?);
+        for round in 0..CRASHES {
+            feed(world, 9, 60).await?;
+            let wanted = (round + 1) * 60 - 40;
+            until(world, "some deeds", || async {
+                tick(world).await?;
+                Ok((deeds.events() >= wanted).then_some(()))
+            })
+            .await?;
+            // A crash, wherever its handlers are.
+            drop(running.remove(0));
+            world.advance(LEASE + secs(1)).await?;
+            running.push(deeds.consumer(&groups_of(world, &second)?, &spec).await?);
+        }
+        until(world, "every deed", || async {
+            tick(world).await?;
+            Ok((deeds.events() >= CRASHES * 60).then_some(()))
+        })
+        .await?;
+        for consumer in running {
+            consumer.unsubscribe().await?;
+        }
+        deeds.check(7)
     }
 
     /// What the store cannot do for the moment is tried again, and charged to no event: the handler did its part.
