@@ -9,11 +9,11 @@
 //! [`schema`] looks at a schema's version and brings it up to this build's.
 
 mod call;
+mod commits;
 mod connect;
 mod effects;
 mod events;
 mod fault;
-mod group;
 mod groups;
 mod heart;
 mod listener;
