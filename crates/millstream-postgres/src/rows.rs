@@ -3,13 +3,16 @@
 use std::{error::Error as StdError, fmt::Display, sync::Arc, time::Duration};
 
 use millstream_core::{
-    Error, JobId, JobSettings, JobState, Result, Timestamp,
+    Error, JobCounts, JobId, JobSettings, JobState, QueueInfo, Result, Timestamp,
     limits::{DELAY_MAX, ERROR_BYTES_MAX},
     payload,
 };
 use serde::de::DeserializeOwned;
 use serde_json::Value;
-use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, private::BytesMut, to_sql_checked};
+use tokio_postgres::{
+    Row,
+    types::{FromSql, IsNull, ToSql, Type, private::BytesMut, to_sql_checked},
+};
 
 /// Microseconds from 1970 to 2000, where Postgres counts from.
 const EPOCH_MICROS: i64 = 946_684_800_000_000;
@@ -127,6 +130,24 @@ pub(crate) const fn letter(state: JobState) -> &'static str {
 pub(crate) fn state(stored: &str, place: Place<'_>) -> Result<JobState> {
     let found = JobState::ALL.into_iter().find(|state| letter(*state) == stored);
     found.ok_or_else(|| place.corrupt(format_args!("no state is stored as {stored:?}")))
+}
+
+/// A queue and its counts, of a row that has a column for each state; `table`: where they were counted.
+pub(crate) fn queue_info(row: &Row, table: &'static str) -> Result<QueueInfo> {
+    let name: &str = row.get("name");
+    let paused: bool = row.get("paused");
+    let counted = |column: &'static str| count::<u64>(row.get(column), at(table, &name)(column));
+    let waiting = counted("waiting")?;
+    let counts = JobCounts {
+        waiting,
+        delayed: counted("delayed")?,
+        active: counted("active")?,
+        completed: counted("completed")?,
+        failed: counted("failed")?,
+        cancelled: counted("cancelled")?,
+        paused: if paused { waiting } else { 0 },
+    };
+    Ok(QueueInfo { name: word(name, at("queue", &name)("name"))?, paused, counts })
 }
 
 /// Settings as they are stored: not at all, where a job asks for nothing.

@@ -22,21 +22,7 @@ pub(crate) async fn queues(shared: &Shared) -> Result<Vec<QueueInfo>> {
 }
 
 fn info(row: &Row) -> Result<QueueInfo> {
-    let name: &str = row.get("name");
-    let paused: bool = row.get("paused");
-    let place = rows::at("queue_tally", &name);
-    let count = |column: &'static str| rows::count::<u64>(row.get(column), place(column));
-    let waiting = count("waiting")?;
-    let counts = JobCounts {
-        waiting,
-        delayed: count("delayed")?,
-        active: count("active")?,
-        completed: count("completed")?,
-        failed: count("failed")?,
-        cancelled: count("cancelled")?,
-        paused: if paused { waiting } else { 0 },
-    };
-    Ok(QueueInfo { name: rows::word(name, rows::at("queue", &name)("name"))?, paused, counts })
+    rows::queue_info(row, "queue_tally")
 }
 
 /// Folds the tallies where this process wrote many: counts stay cheap. A failure costs time, not counts.
