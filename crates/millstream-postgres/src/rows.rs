@@ -48,6 +48,55 @@ impl<'a> FromSql<'a> for Time {
     }
 }
 
+/// Where a row lies in its table: a hint, true until the row is written again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Tid {
+    pub(crate) block: u32,
+    pub(crate) line: u16,
+}
+
+impl ToSql for Tid {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+        out.extend_from_slice(&self.block.to_be_bytes());
+        out.extend_from_slice(&self.line.to_be_bytes());
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::TID
+    }
+
+    to_sql_checked!();
+}
+
+impl<'a> FromSql<'a> for Tid {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
+        let (block, line) = raw.split_at_checked(size_of::<u32>()).ok_or("a place without a line")?;
+        Ok(Self { block: u32::from_be_bytes(block.try_into()?), line: u16::from_be_bytes(line.try_into()?) })
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::TID
+    }
+}
+
+/// A row's key, as its bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Key(pub(crate) uuid::Uuid);
+
+impl ToSql for Key {
+    fn to_sql(&self, _: &Type, out: &mut BytesMut) -> Result<IsNull, Box<dyn StdError + Sync + Send>> {
+        out.extend_from_slice(self.0.as_bytes());
+        Ok(IsNull::No)
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::UUID
+    }
+
+    to_sql_checked!();
+}
+
 /// Where a value was read, for errors.
 #[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {

@@ -6,7 +6,7 @@ use tokio_postgres::{
     types::{ToSql, Type},
 };
 
-use crate::rows::Time;
+use crate::rows::{Key, Tid, Time};
 
 /// Lists statements by name: an enum, with path and text of each in its order.
 macro_rules! statements {
@@ -217,6 +217,8 @@ params! {
     &str => TEXT, TEXT_ARRAY;
     String => TEXT, TEXT_ARRAY;
     Time => TIMESTAMPTZ, TIMESTAMPTZ_ARRAY;
+    Tid => TID, TID_ARRAY;
+    Key => UUID, UUID_ARRAY;
 }
 
 #[cfg(test)]

@@ -92,6 +92,7 @@ async fn every_statement_is_prepared() {
 const RIDES: &[(&str, &[&str])] = &[
     ("claim", &["job_common_i11"]),
     ("complete", &["job_common_pkey"]),
+    ("complete_at", &["Tid Scan on job_common"]),
     ("settle", &["job_common_pkey", "boss_job_pkey"]),
     ("fence", &["job_common_pkey"]),
     ("beat", &["job_common_pkey"]),
@@ -214,39 +215,92 @@ async fn a_full_group_costs_no_more_for_its_backlog() {
     }
 }
 
+/// Jobs of a queue that nobody analyses afterwards.
+async fn fill(client: &Client) {
+    let text = format!(
+        "insert into pgboss.job_common (name, policy, data, created_on, start_after) select 'q', 'standard', '{{}}', \
+         now() + i * interval '1 microsecond', now() from generate_series(1, {BACKLOG}) i"
+    );
+    client.batch_execute(&text).await.unwrap();
+}
+
+/// The parameters of a claim that begins at a place: in front of every job, where it is none.
+fn claim_from(place: Option<&str>) -> String {
+    let (priority, intake) = place.map_or((i32::MAX, "0001-01-01"), |intake| (0, intake));
+    format!("array['q'], array[{BATCH}], 30000000, '{{}}', array[{priority}], array['{intake}'::timestamptz]")
+}
+
+/// A fetch and a complete of both kinds, on a queue of which the statistics know nothing.
+async fn cheap(client: &Client, when: &str) {
+    let (claim, complete, complete_at) = (statement("claim"), statement("complete"), statement("complete_at"));
+    // The first one after so many inserts may tidy up behind them.
+    pages(client, &claim, &claim_from(None)).await;
+    let taken = pages(client, &claim, &claim_from(None)).await;
+    assert!(taken <= 25 * BATCH, "a fetch of {BATCH} touches {taken} pages {when}");
+    for at_its_place in [false, true] {
+        // A prepared statement takes no sub-select: its values are written out.
+        let held = "select array_agg(x.id::text)::text, array_agg(x.retry_count)::text, array_agg(x.started_on)::text, \
+                    array_agg(x.tid)::text from (select *, ctid as tid from pgboss.job where state = 'active' order by id \
+                    limit 100) x";
+        let held = client.query_one(held, &[]).await.unwrap();
+        let array = |at: usize| format!("'{}'", held.get::<_, String>(at));
+        let of = |text: &str| format!("array_fill('{text}'::text, array[{BATCH}])");
+        let params = format!("{}, {}, {}, {}, {}, 30000000", of("q"), array(0), array(1), array(2), of("1"));
+        let ended = match at_its_place {
+            false => pages(client, &complete, &params).await,
+            true => pages(client, &complete_at, &format!("{params}, {}", array(3))).await,
+        };
+        assert!(ended <= 30 * BATCH, "completing {BATCH} touches {ended} pages {when}");
+    }
+    let done = "select count(*) from pgboss.job where state = 'completed'";
+    let done: i64 = client.query_one(done, &[]).await.unwrap().get(0);
+    assert_eq!(done, 2 * BATCH, "completed jobs {when}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_queue_unknown_to_the_statistics_costs_no_more() {
     for (version, database) in world::databases() {
         let (store, client, _driver) = opened(&database.url()).await;
         client.batch_execute(SESSION).await.unwrap();
-        check(&client, &format!("when empty, on {version}")).await;
         client.batch_execute("alter table pgboss.job_common set (autovacuum_enabled = off)").await.unwrap();
+        check(&client, &format!("when empty, on {version}")).await;
+        fill(&client).await;
+        check(&client, &format!("with no statistics at all, on {version}")).await;
+        cheap(&client, &format!("with no statistics at all, on {version}")).await;
+        client.batch_execute("truncate pgboss.job_common").await.unwrap();
         client.batch_execute("vacuum analyze pgboss.job_common").await.unwrap();
-        let fill = format!(
-            "insert into pgboss.job_common (name, policy, data, created_on, start_after) select 'q', 'standard', '{{}}', \
-             now() + i * interval '1 microsecond', now() from generate_series(1, {BACKLOG}) i"
-        );
-        client.batch_execute(&fill).await.unwrap();
+        fill(&client).await;
         check(&client, &format!("on the statistics of an empty table, on {version}")).await;
+        cheap(&client, &format!("on the statistics of an empty table, on {version}")).await;
+        store.close().await.unwrap();
+    }
+}
+
+/// Whoever reads for long keeps the index entries of jobs that were taken meanwhile.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_held_horizon_costs_a_claim_no_more() {
+    for (version, database) in world::databases() {
+        let (store, client, _driver) = opened(&database.url()).await;
+        client.batch_execute(SESSION).await.unwrap();
+        fill(&client).await;
+        let (holder, _held) = world::connect(&database.url()).await;
+        holder.batch_execute("begin isolation level repeatable read; select count(*) from pgboss.job").await.unwrap();
+        let last: String = {
+            let text = "update pgboss.job_common set state = 'completed', started_on = now(), completed_on = now()";
+            client.batch_execute(text).await.unwrap();
+            fill(&client).await;
+            let text = "select min(created_on)::text from pgboss.job where state = 'created'";
+            client.query_one(text, &[]).await.unwrap().get(0)
+        };
         let claim = statement("claim");
-        // The first one after so many inserts may tidy up behind them.
-        let params = format!("array['q'], array[{BATCH}], 30000000, '{{}}'");
-        pages(&client, &claim, &params).await;
-        let taken = pages(&client, &claim, &params).await;
-        assert!(taken <= 25 * BATCH, "a fetch of {BATCH} touches {taken} pages on {version}");
-        // A prepared statement takes no sub-select: its values are written out.
-        let held = "select array_agg(x.id::text)::text, array_agg(x.retry_count)::text, array_agg(x.started_on)::text from \
-                    (select id, retry_count, started_on from pgboss.job where state = 'active' order by id limit 100) x";
-        let held = client.query_one(held, &[]).await.unwrap();
-        let array = |at: usize| format!("'{}'", held.get::<_, String>(at));
-        let of = |text: &str| format!("array_fill('{text}'::text, array[{BATCH}])");
-        let params = format!("{}, {}, {}, {}, {}, 30000000", of("q"), array(0), array(1), array(2), of("1"));
-        let complete = statement("complete");
-        let ended = pages(&client, &complete, &params).await;
-        assert!(ended <= 30 * BATCH, "completing {BATCH} touches {ended} pages on {version}");
-        let done: i64 =
-            client.query_one("select count(*) from pgboss.job where state = 'completed'", &[]).await.unwrap().get(0);
-        assert_eq!(done, BATCH, "completed jobs on {version}");
+        let floored = pages(&client, &claim, &claim_from(Some(&last))).await;
+        assert!(floored <= 25 * BATCH, "a fetch of {BATCH} touches {floored} pages on {version}");
+        // Not cheap, but right: a search from the beginning finds the jobs behind all those entries.
+        pages(&client, &claim, &claim_from(None)).await;
+        let taken = "select count(*) from pgboss.job where state = 'active'";
+        let taken: i64 = client.query_one(taken, &[]).await.unwrap().get(0);
+        assert_eq!(taken, 2 * BATCH, "jobs that were taken on {version}");
+        holder.batch_execute("commit").await.unwrap();
         store.close().await.unwrap();
     }
 }

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_postgres::{Row, error::SqlState};
 
 use super::{
+    floors::Floors,
     insert::{self, Entry, Stored},
     options::{PgBossOptions, QueueSettings},
     sql::{BossSql, BossTexts, Pick},
@@ -42,6 +43,7 @@ pub(crate) struct Boss {
     pub(crate) schedule: bool,
     pub(crate) enqueues: mpsc::Sender<EnqueueCall<Entry>>,
     pub(crate) calls: Calls,
+    pub(crate) floors: Floors,
     common: Arc<str>,
     /// The latest intake of this process: the next is later.
     pub(crate) intake: Mutex<Time>,
@@ -118,6 +120,7 @@ impl Boss {
             schedule: options.schedule,
             enqueues,
             calls: Calls::default(),
+            floors: Floors::default(),
             common: COMMON.into(),
             intake: Mutex::new(Time(millstream_core::Timestamp::UNIX_EPOCH)),
             known: RwLock::default(),

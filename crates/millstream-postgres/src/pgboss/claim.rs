@@ -1,6 +1,6 @@
 //! Taking ready jobs.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use millstream_core::{
     ClaimRef, Claimed, QueueEvent, QueueEventKind, QueueName, Result, Want, limits::CLAIM_BATCH_MAX,
@@ -9,6 +9,7 @@ use tokio_postgres::{Row, error::SqlState};
 
 use super::{
     boss::{Boss, again},
+    floors::{FULL_MIN, Floor},
     held,
     insert::id_of,
     limit,
@@ -23,6 +24,9 @@ use crate::{
     sql::On,
 };
 
+/// Jobs of one queue that are worth two statements at once.
+const APART_MIN: i64 = 400;
+
 /// Takes ready jobs of all these queues: a statement for each table of jobs, and for each kind of policy.
 pub(crate) async fn claim(boss: &Boss, wants: &[Want]) -> Result<Vec<Claimed>> {
     let mut merged: BTreeMap<&QueueName, i64> = BTreeMap::new();
@@ -36,7 +40,7 @@ pub(crate) async fn claim(boss: &Boss, wants: &[Want]) -> Result<Vec<Claimed>> {
         if left <= 0 {
             break;
         }
-        let taken = match again!(boss, "claim jobs", claim_once(boss, &table, pick, &wants, left)) {
+        let taken = match claim_apart(boss, &table, pick, &wants, left).await {
             // What other calls took already must not be lost with this one.
             Err(error) if !claimed.is_empty() => {
                 tracing::warn!(%error, "jobs of some queues are claimed later");
@@ -48,6 +52,39 @@ pub(crate) async fn claim(boss: &Boss, wants: &[Want]) -> Result<Vec<Claimed>> {
         claimed.extend(taken);
     }
     Ok(claimed)
+}
+
+/// Takes many jobs of one queue in two halves at once: neither waits for the other's locks, and two processors of the
+/// server work on what one handler's slots wait for.
+async fn claim_apart(
+    boss: &Boss,
+    table: &Arc<str>,
+    pick: Pick,
+    wants: &[(QueueName, i64)],
+    left: i64,
+) -> Result<Vec<Claimed>> {
+    let whole =
+        async |wants: &[(QueueName, i64)]| again!(boss, "claim jobs", claim_once(boss, table, pick, wants, left));
+    let (queue, count) = match wants {
+        [(queue, count)] if pick == Pick::Plain && (*count).min(left) >= APART_MIN => (queue, (*count).min(left)),
+        _ => return Ok(whole(wants).await?.claimed),
+    };
+    let (first, second) = ([(queue.clone(), count - count / 2)], [(queue.clone(), count / 2)]);
+    let (first, second) = tokio::join!(whole(&first), whole(&second));
+    let (mut taken, second) = match (first, second) {
+        (Ok(first), Ok(second)) => (first, second),
+        // What the other half took must not be lost.
+        (Ok(half), Err(error)) | (Err(error), Ok(half)) if !half.claimed.is_empty() => {
+            tracing::warn!(%error, "some jobs of a queue are claimed later");
+            return Ok(half.claimed);
+        }
+        (first, second) => (first?, second?),
+    };
+    taken.claimed.extend(second.claimed);
+    taken.order.extend(second.order);
+    let mut both: Vec<(Order, Claimed)> = taken.order.into_iter().zip(taken.claimed).collect();
+    both.sort_by_key(|(order, _)| *order);
+    Ok(both.into_iter().map(|(_, claimed)| claimed).collect())
 }
 
 /// What is wanted of one table in one way.
@@ -79,7 +116,7 @@ async fn claim_once(
     pick: Pick,
     wants: &[(QueueName, i64)],
     left: i64,
-) -> Result<Vec<Claimed>, Fault> {
+) -> Result<Taken, Fault> {
     let over = boss.calls.take_over();
     let shared = &*boss.shared;
     let body = || async {
@@ -96,14 +133,14 @@ async fn claim_once(
     };
     let taken: Result<Taken, Fault> = body().await;
     match taken {
-        Ok(taken) => {
-            shared.tell(taken.events);
-            Ok(taken.claimed)
+        Ok(mut taken) => {
+            shared.tell(std::mem::take(&mut taken.events));
+            Ok(taken)
         }
         Err(fault) => {
             boss.calls.give_back(over);
             // Somebody took a job of the same key at the same time: the policy's index let one of us in.
-            if is_taken(&fault) { Ok(Vec::new()) } else { Err(fault) }
+            if is_taken(&fault) { Ok(Taken::default()) } else { Err(fault) }
         }
     }
 }
@@ -112,9 +149,14 @@ fn is_taken(fault: &Fault) -> bool {
     matches!(fault, Fault::Driver(error) if error.code() == Some(&SqlState::UNIQUE_VIOLATION))
 }
 
+/// By priority, large ones first, then by intake.
+pub(crate) type Order = (Reverse<i32>, Time);
+
 #[derive(Default)]
 pub(crate) struct Taken {
     pub(crate) claimed: Vec<Claimed>,
+    /// The place of each in its queue.
+    pub(crate) order: Vec<Order>,
     pub(crate) events: Vec<QueueEvent>,
 }
 
@@ -127,7 +169,6 @@ pub(crate) async fn take(
     over: &[i64],
     left: i64,
 ) -> Result<Taken, Fault> {
-    let queues: Vec<&str> = wants.iter().map(|(name, _)| name.as_str()).collect();
     // What is left of the whole call goes to the first queues.
     let mut left = left;
     let mut share = |count: &i64| {
@@ -136,15 +177,32 @@ pub(crate) async fn take(
         share
     };
     let counts: Vec<i64> = wants.iter().map(|(_, count)| share(count)).collect();
-    let rows = boss.run_pick(on, pick, table, &[&queues, &counts, &boss.lease(), &over.to_vec()]).await?;
-    let mut taken = Taken::default();
-    if let Some(row) = rows.first() {
-        boss.calls.began(row.get("batch"), rows.len());
+    let names = || wants.iter().map(|(name, _)| name);
+    let floors = match pick {
+        Pick::Plain => boss.floors.of(names()),
+        _ => vec![Floor::bottom(); wants.len()],
+    };
+    let mut rows = search(boss, on, table, pick, wants, &counts, &floors, over).await?;
+    let more = |rows: &[Row]| counts.iter().sum::<i64>() > rows.len() as i64;
+    if more(&rows) && floors.iter().any(|floor| *floor != Floor::bottom()) {
+        names().for_each(|name| boss.floors.forget(name));
+        let found = |name: &QueueName| rows.iter().filter(|row| row.get::<_, &str>("queue") == name.as_str()).count();
+        let counts: Vec<i64> = wants.iter().zip(&counts).map(|((name, _), count)| count - found(name) as i64).collect();
+        let bottoms = vec![Floor::bottom(); wants.len()];
+        rows.extend(search(boss, on, table, pick, wants, &counts, &bottoms, &[]).await?);
+    } else if let ([(queue, _)], Some(last)) = (wants, rows.last())
+        && pick == Pick::Plain
+        && rows.len() >= FULL_MIN
+        && !more(&rows)
+    {
+        boss.floors.raise(queue, Floor { priority: last.get("priority"), created: last.get("created_on") });
     }
+    let mut taken = Taken::default();
     for row in &rows {
         match claimed(boss, row) {
             Ok((claimed, event)) => {
                 taken.claimed.push(claimed);
+                taken.order.push((Reverse(row.get("priority")), row.get("created_on")));
                 taken.events.extend(event);
             }
             // It must not keep its neighbours; its claim runs out, and its attempts with it.
@@ -153,6 +211,28 @@ pub(crate) async fn take(
     }
     events::append::job_events(&boss.shared, on, &taken.events).await?;
     Ok(taken)
+}
+
+#[expect(clippy::too_many_arguments, reason = "each is a parameter of the statement")]
+async fn search(
+    boss: &Boss,
+    on: On<'_>,
+    table: &Arc<str>,
+    pick: Pick,
+    wants: &[(QueueName, i64)],
+    counts: &[i64],
+    floors: &[Floor],
+    over: &[i64],
+) -> Result<Vec<Row>, Fault> {
+    let queues: Vec<&str> = wants.iter().map(|(name, _)| name.as_str()).collect();
+    let (priorities, intakes): (Vec<i32>, Vec<Time>) =
+        floors.iter().map(|floor| (floor.priority, floor.created)).unzip();
+    let (counts, lease, over) = (counts.to_vec(), boss.lease(), over.to_vec());
+    let rows = boss.run_pick(on, pick, table, &[&queues, &counts, &lease, &over, &priorities, &intakes]).await?;
+    if let Some(row) = rows.first() {
+        boss.calls.began(row.get("batch"), rows.len());
+    }
+    Ok(rows)
 }
 
 fn claimed(boss: &Boss, row: &Row) -> Result<(Claimed, Option<QueueEvent>)> {
@@ -190,7 +270,11 @@ fn claimed(boss: &Boss, row: &Row) -> Result<(Claimed, Option<QueueEvent>)> {
         false => trace,
     };
     let claimed = Claimed {
-        claim: ClaimRef { queue, token: held::token(&id, fence, start, row.get("batch"), row.get("beside")), job: id },
+        claim: ClaimRef {
+            queue,
+            token: held::token(&id, fence, start, row.get("batch"), row.get("beside"), row.get("tid")),
+            job: id,
+        },
         name,
         life: life.into(),
         data,

@@ -70,7 +70,7 @@ impl<'a> Named<'a> {
 
     fn moved(&self, kind: Kind) -> Move {
         let (queue, table) = (self.queue.clone(), self.known.table.clone());
-        let held = Held { queue, table, job: self.row, fence: 0, start: 0, call: 0, beside: true };
+        let held = Held { queue, table, job: self.row, fence: 0, start: 0, call: 0, beside: true, place: None };
         Move { held, kind, payload: None, wait: 0 }
     }
 

@@ -9,7 +9,12 @@ use super::{
     boss::{Boss, Known},
     words,
 };
-use crate::{fault::Fault, queue::held::mark, rows::Time, sql::On};
+use crate::{
+    fault::Fault,
+    queue::held::mark,
+    rows::{Tid, Time},
+    sql::On,
+};
 
 /// A claim as its row knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -24,22 +29,31 @@ pub(crate) struct Held {
     pub(crate) call: i64,
     /// Whether something beside the row says what becomes of it.
     pub(crate) beside: bool,
+    /// Where the claim left the row, where it is known.
+    pub(crate) place: Option<Tid>,
 }
 
 /// The proof of a claim; it opens this job only, so it holds a mark of its id.
-pub(crate) fn token(id: &JobId, fence: i32, start: Time, call: i64, beside: bool) -> Arc<str> {
-    let start = start.0.as_microsecond();
-    format!("{fence:x}.{start:x}.{call:x}.{}.{:x}", u8::from(beside), mark(id)).into()
+pub(crate) fn token(id: &JobId, fence: i32, start: Time, call: i64, beside: bool, place: Tid) -> Arc<str> {
+    let (start, Tid { block, line }) = (start.0.as_microsecond(), place);
+    format!("{fence:x}.{start:x}.{call:x}.{}.{block:x}.{line:x}.{:x}", u8::from(beside), mark(id)).into()
 }
 
-fn read(claim: &ClaimRef) -> Option<(i32, i64, i64, bool)> {
+fn read(claim: &ClaimRef) -> Option<(i32, i64, i64, bool, Tid)> {
     let mut parts = claim.token.split('.');
     let mut part = || parts.next();
     let fence = i32::from_str_radix(part()?, 16).ok()?;
     let (start, call) = (i64::from_str_radix(part()?, 16).ok()?, i64::from_str_radix(part()?, 16).ok()?);
     let beside = part()? == "1";
+    let (block, line) = (u32::from_str_radix(part()?, 16).ok()?, u16::from_str_radix(part()?, 16).ok()?);
     let marked = u32::from_str_radix(part()?, 16).ok()? == mark(&claim.job);
-    (marked && part().is_none() && Timestamp::from_microsecond(start).is_ok()).then_some((fence, start, call, beside))
+    (marked && part().is_none() && Timestamp::from_microsecond(start).is_ok()).then_some((
+        fence,
+        start,
+        call,
+        beside,
+        Tid { block, line },
+    ))
 }
 
 /// Claims by their rows; `None` for what cannot be a claim of this store.
@@ -52,10 +66,10 @@ pub(crate) async fn held(boss: &Boss, on: On<'_>, claims: &[&ClaimRef]) -> Resul
 }
 
 fn one(known: &HashMap<QueueName, Known>, claim: &ClaimRef) -> Option<Held> {
-    let (fence, start, call, beside) = read(claim)?;
+    let (fence, start, call, beside, place) = read(claim)?;
     let table = known.get(&claim.queue)?.table.clone();
     let job = words::row_id(&claim.queue, &claim.job);
-    Some(Held { queue: claim.queue.clone(), table, job, fence, start, call, beside })
+    Some(Held { queue: claim.queue.clone(), table, job, fence, start, call, beside, place: Some(place) })
 }
 
 /// The columns that statements take claims in.
@@ -73,9 +87,14 @@ pub(crate) fn columns<'a>(held: impl Iterator<Item = &'a Held>) -> Columns<'a> {
         columns.queues.push(one.queue.as_str());
         columns.jobs.push(one.job.to_string());
         columns.fences.push(one.fence);
-        columns.starts.push(Time(Timestamp::from_microsecond(one.start).unwrap_or_default()));
+        columns.starts.push(start(one));
     }
     columns
+}
+
+/// When the claim started.
+pub(crate) fn start(held: &Held) -> Time {
+    Time(Timestamp::from_microsecond(held.start).unwrap_or_default())
 }
 
 /// Places of claims by the table that their jobs are in, in order.

@@ -182,6 +182,7 @@ fn held(table: &Arc<str>, row: &Row) -> Option<Held> {
         start: row.get::<_, Time>("started_on").0.as_microsecond(),
         call: 0,
         beside: true,
+        place: None,
     })
 }
 

@@ -11,6 +11,7 @@ mod boss;
 mod claim;
 mod control;
 mod due;
+mod floors;
 mod held;
 mod insert;
 mod limit;

@@ -16,8 +16,8 @@ use crate::{
     events,
     fault::Fault,
     queue::moves::Kind as Native,
-    rows::{self, Time},
-    sql::On,
+    rows::{self, Key, Tid, Time},
+    sql::{On, Param},
 };
 
 /// How often a row may slip away under a beat before the whole transaction is tried again.
@@ -81,6 +81,8 @@ pub(crate) struct Moved {
 impl Moved {
     pub(crate) fn tell(self, boss: &Boss) {
         self.ended.iter().for_each(|call| boss.calls.ended(*call));
+        // What comes back takes its old place.
+        self.ready.keys().for_each(|name| boss.floors.forget(name));
         boss.ready(self.ready.iter().map(|(name, now)| (name, *now)));
         boss.ready(self.freed.iter().map(|name| (name, false)));
         boss.shared.tell(self.events);
@@ -137,6 +139,12 @@ async fn complete(
         return Ok(places);
     }
     let (plain, mut rest): (Vec<usize>, Vec<usize>) = places.into_iter().partition(plain);
+    complete_at(boss, on, table, moves, &plain, moved).await?;
+    // What a beat moved since its claim.
+    let plain: Vec<usize> = plain.into_iter().filter(|place| moved.states[*place].is_none()).collect();
+    if plain.is_empty() {
+        return Ok(rest);
+    }
     let columns = held::columns(plain.iter().map(|place| &moves[*place].held));
     let outputs: Vec<Option<&str>> = plain.iter().map(|place| moves[*place].payload.as_deref()).collect();
     let held::Columns { queues, jobs, fences, starts } = &columns;
@@ -152,6 +160,38 @@ async fn complete(
     rest.extend(plain.into_iter().filter(|place| moved.states[*place].is_none()));
     rest.sort_unstable();
     Ok(rest)
+}
+
+/// Completes jobs that are still where their claims left them.
+async fn complete_at(
+    boss: &Boss,
+    on: On<'_>,
+    table: &std::sync::Arc<str>,
+    moves: &[Move],
+    plain: &[usize],
+    moved: &mut Moved,
+) -> Result<(), Fault> {
+    let known = |place: &usize| Some((*place, moves[*place].held.place?));
+    let (known, tids): (Vec<usize>, Vec<Tid>) = plain.iter().filter_map(known).unzip();
+    if known.is_empty() {
+        return Ok(());
+    }
+    let all = || known.iter().map(|place| &moves[*place]);
+    let queues: Vec<&str> = all().map(|one| one.held.queue.as_str()).collect();
+    let jobs: Vec<Key> = all().map(|one| Key(one.held.job)).collect();
+    let fences: Vec<i32> = all().map(|one| one.held.fence).collect();
+    let starts: Vec<Time> = all().map(|one| held::start(&one.held)).collect();
+    let outputs: Vec<Option<&str>> = all().map(|one| one.payload.as_deref()).collect();
+    let lease = boss.lease();
+    let params: &[&(dyn Param + Sync)] = &[&queues, &jobs, &fences, &starts, &outputs, &lease, &tids];
+    for row in boss.run_in(on, BossSql::CompleteAt, table, params).await? {
+        let place = usize::try_from(row.get::<_, i64>(0) - 1).ok().and_then(|place| known.get(place).copied());
+        if let Some(place) = place {
+            moved.states[place] = Some(JobState::Completed);
+            moved.ended.push(moves[place].held.call);
+        }
+    }
+    Ok(())
 }
 
 async fn run(

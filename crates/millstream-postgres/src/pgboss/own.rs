@@ -322,8 +322,16 @@ async fn end_in(
     let mut rows: Vec<uuid::Uuid> = ids.iter().map(|id| words::row_id(queue, id)).collect();
     rows.sort_unstable();
     rows.dedup();
-    let held =
-        |job| Held { queue: queue.clone(), table: known.table.clone(), job, fence: 0, start: 0, call: 0, beside: true };
+    let held = |job| Held {
+        queue: queue.clone(),
+        table: known.table.clone(),
+        job,
+        fence: 0,
+        start: 0,
+        call: 0,
+        beside: true,
+        place: None,
+    };
     let held: Vec<Held> = rows.into_iter().map(held).collect();
     let wait = (kind == Kind::Finish).then_some(0);
     let aims: Vec<Aim<'_>> = held.iter().map(|held| Aim { held, kind, payload, wait }).collect();

@@ -58,7 +58,7 @@ async fn rescue_in(boss: &Boss, on: On<'_>) -> Result<(i64, Moved), Fault> {
         let Ok(job) = row.get::<_, &str>("job").parse() else { continue };
         let start = row.get::<_, Time>("started_on").0.as_microsecond();
         let (fence, call) = (row.get("retry_count"), row.get("batch"));
-        let held = Held { queue, table: known.table, job, fence, start, call, beside: false };
+        let held = Held { queue, table: known.table, job, fence, start, call, beside: false, place: None };
         all.push(Move { held, kind: Kind::Of(Native::Expire), payload: payload.clone(), wait: 0 });
     }
     let moved = moves::moves(boss, on, &all).await?;

@@ -15,6 +15,7 @@ statements! {
     BecameDue = "pgboss/became_due",
     Claim = "pgboss/claim",
     Complete = "pgboss/complete",
+    CompleteAt = "pgboss/complete_at",
     Counts = "pgboss/counts",
     Dependencies = "pgboss/dependencies",
     Due = "pgboss/due",
