@@ -8,7 +8,7 @@ _default:
 demo:
     cargo run -p millstream-cli -- demo
 
-# Run every test that needs no server (those of Postgres and Redis start their own, where installed)
+# Run every test; those of servers fetch and start their own
 test:
     cargo test --workspace
 

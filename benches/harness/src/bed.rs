@@ -14,7 +14,10 @@ use millstream_core::{
     StoreOptions, Stores,
     bench::{self, Gauge, Site},
 };
-use millstream_postgres::{PostgresOptions, PostgresStore};
+use millstream_postgres::{
+    PostgresOptions, PostgresStore,
+    pgboss::{PgBossOptions, PgBossStore, QueueSettings},
+};
 use millstream_servers::{Postgres, Version, postgres::Database};
 use millstream_sqlite::SqliteStore;
 use tempfile::TempDir;
@@ -28,6 +31,8 @@ const SETTINGS: &[(&str, &str)] =
 /// Postgres at a URL, a private server, or SQLite.
 pub struct Bed {
     kind: Kind,
+    /// Whether the jobs lie on pg-boss's tables.
+    boss: bool,
     /// The program that an idle worker is.
     program: Option<PathBuf>,
     made: AtomicU32,
@@ -53,6 +58,8 @@ pub enum Place {
         url: String,
         /// The schema.
         schema: String,
+        /// Whether the jobs lie on pg-boss's tables, in a schema beside it.
+        boss: bool,
     },
     /// A file.
     Sqlite(PathBuf),
@@ -108,6 +115,13 @@ impl Bed {
         Ok(format!("{}, {server}", bench::machine::described()))
     }
 
+    /// With the jobs on pg-boss's tables; what is Millstream's own lies beside them.
+    #[must_use]
+    pub fn pgboss(mut self) -> Self {
+        self.boss = true;
+        self
+    }
+
     /// With the program whose `--idle-worker` the idle scenario looks at.
     #[must_use]
     pub fn program(mut self, program: PathBuf) -> Self {
@@ -116,7 +130,12 @@ impl Bed {
     }
 
     fn of(kind: Kind) -> Self {
-        Self { kind, program: None, made: AtomicU32::new(0) }
+        Self { kind, boss: false, program: None, made: AtomicU32::new(0) }
+    }
+
+    /// Whether the jobs lie on pg-boss's tables.
+    pub(crate) fn is_pgboss(&self) -> bool {
+        self.boss
     }
 
     /// The database, where it is Postgres.
@@ -140,7 +159,7 @@ impl Bed {
         let number = self.made.fetch_add(1, Ordering::Relaxed) + 1;
         let name = format!("bench_{}_{number}", std::process::id());
         let place = match &self.kind {
-            Kind::Postgres { url, .. } => Place::Postgres { url: url.clone(), schema: name },
+            Kind::Postgres { url, .. } => Place::Postgres { url: url.clone(), schema: name, boss: self.boss },
             Kind::Sqlite { folder } => Place::Sqlite(folder.path().join(name)),
         };
         let probe = match self.url() {
@@ -151,6 +170,11 @@ impl Bed {
     }
 }
 
+/// pg-boss's schema beside one of ours.
+pub(crate) fn boss_of(schema: &str) -> String {
+    format!("{schema}_boss")
+}
+
 impl Place {
     /// Opens it.
     ///
@@ -159,7 +183,16 @@ impl Place {
     /// What the store answers.
     pub async fn open(&self) -> Result<Stores, Failure> {
         Ok(match self {
-            Self::Postgres { url, schema } => {
+            Self::Postgres { url, schema, boss: true } => {
+                let options = PgBossOptions {
+                    postgres: PostgresOptions::new(url).schema(schema),
+                    schema: boss_of(schema),
+                    queue: QueueSettings { notify: true, ..QueueSettings::default() },
+                    ..PgBossOptions::new(url)
+                };
+                Stores::of(Arc::new(PgBossStore::connect(options, StoreOptions::default()).await?))
+            }
+            Self::Postgres { url, schema, boss: false } => {
                 let options = PostgresOptions::new(url).schema(schema);
                 Stores::of(Arc::new(PostgresStore::connect(options, StoreOptions::default()).await?))
             }
@@ -181,7 +214,9 @@ impl Site for Opened {
     fn idle_worker(&self) -> Option<Command> {
         let mut command = Command::new(self.program.as_ref()?);
         match &self.place {
-            Place::Postgres { url, schema } => command.args(["--idle-worker", schema, "--url", url]),
+            Place::Postgres { url, schema, boss } => {
+                command.args(["--idle-worker", schema, "--url", url]).args(boss.then_some("--pgboss"))
+            }
             Place::Sqlite(path) => command.arg("--idle-worker").arg(path).arg("--sqlite"),
         };
         Some(command)
@@ -189,8 +224,11 @@ impl Site for Opened {
 
     async fn finish(self: Box<Self>) -> Result<(), Failure> {
         self.stores.close().await?;
-        if let (Place::Postgres { schema, .. }, Some(probe)) = (&self.place, &self.probe) {
+        if let (Place::Postgres { schema, boss, .. }, Some(probe)) = (&self.place, &self.probe) {
             probe.run(&format!("drop schema {schema} cascade")).await?;
+            if *boss {
+                probe.run(&format!("drop schema {} cascade", boss_of(schema))).await?;
+            }
         }
         Ok(())
     }

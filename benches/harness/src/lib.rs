@@ -56,7 +56,13 @@ pub async fn run(
                     told(&measure);
                     all.push(measure);
                 };
-                bench::run(scenario, plan, bed, bytes).await?.into_iter().for_each(&mut keep);
+                for mut measure in bench::run(scenario, plan, bed, bytes).await? {
+                    // The store's own name is that of the peer on the same tables.
+                    if bed.is_pgboss() {
+                        measure.store = "millstream-pgboss".to_owned();
+                    }
+                    keep(measure);
+                }
                 if let Some(peers) = peers {
                     peers.run(scenario, plan, bed, bytes, &mut keep).await?;
                 }

@@ -22,6 +22,9 @@ struct Arguments {
     /// Measure SQLite instead
     #[arg(long)]
     sqlite: bool,
+    /// Measure the store on pg-boss's tables instead
+    #[arg(long, conflicts_with = "sqlite")]
+    pgboss: bool,
     /// Major version of the private server
     #[arg(long, default_value_t = 15)]
     postgres: u32,
@@ -49,7 +52,7 @@ struct Arguments {
     /// Jobs that a queue runs at once in drains; several are several benches
     #[arg(long, value_delimiter = ',')]
     concurrency: Vec<u32>,
-    /// The folder of raw-drain.sh and raw-append.sh, instead of benches/raw
+    /// The folder of the raw scripts, instead of benches/raw
     #[arg(long)]
     raw_dir: Option<PathBuf>,
     /// Run no raw scripts
@@ -156,19 +159,22 @@ fn place(arguments: &Arguments) -> Result<Option<Place>, Failure> {
     }
     let url = arguments.url.clone().ok_or("an idle worker needs --url or --sqlite")?;
     let schema = name.to_str().ok_or("the schema's name is not text")?.to_owned();
-    Ok(Some(Place::Postgres { url, schema }))
+    Ok(Some(Place::Postgres { url, schema, boss: arguments.pgboss }))
 }
 
 fn bed(arguments: &Arguments) -> Result<Bed, Failure> {
     if arguments.sqlite {
         return Bed::sqlite();
     }
-    if let Some(url) = &arguments.url {
-        return Ok(Bed::postgres(url));
-    }
-    let known = Version::ALL.into_iter().find(|version| version.major() == arguments.postgres);
-    let version = known.ok_or_else(|| format!("no PostgreSQL {}; known are 13 to 18", arguments.postgres))?;
-    Bed::private(version, arguments.quick)
+    let bed = match &arguments.url {
+        Some(url) => Bed::postgres(url),
+        None => {
+            let known = Version::ALL.into_iter().find(|version| version.major() == arguments.postgres);
+            let version = known.ok_or_else(|| format!("no PostgreSQL {}; known are 13 to 18", arguments.postgres))?;
+            Bed::private(version, arguments.quick)?
+        }
+    };
+    Ok(if arguments.pgboss { bed.pgboss() } else { bed })
 }
 
 fn plan(arguments: &Arguments) -> Plan {

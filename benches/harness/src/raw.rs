@@ -2,16 +2,20 @@
 
 use std::{collections::BTreeMap, path::Path, process::Stdio};
 
-use millstream_core::bench::{Measure, Plan, Scenario};
+use millstream_core::bench::{Measure, Plan, Scenario, Site};
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::{Failure, bed::Bed};
+use crate::{
+    Failure,
+    bed::{Bed, Place, boss_of},
+};
 
 /// What the scripts found in one run.
 #[derive(Debug, Default)]
 pub struct Raw {
-    drain: Option<f64>,
+    /// What it is called, and the jobs a second.
+    drain: Option<(&'static str, f64)>,
     /// By number of callers.
     append: BTreeMap<usize, f64>,
 }
@@ -37,8 +41,12 @@ impl Raw {
         let size = bytes.to_string();
         if any(&[Scenario::Bulk, Scenario::Drain, Scenario::DrainRemove]) {
             let jobs = plan.sizes.backlog.to_string();
-            let lines = script(&folder.join("raw-drain.sh"), &[url, &jobs, &size], said).await?;
-            raw.drain = lines.first().and_then(|line| line["best"].as_f64());
+            let lines = match bed.is_pgboss() {
+                true => on_pgboss(bed, url, &folder.join("pgboss-drain.sh"), [&jobs, &size], said).await?,
+                false => script(&folder.join("raw-drain.sh"), &[url, &jobs, &size], said).await?,
+            };
+            let name = if bed.is_pgboss() { "pgboss-drain best" } else { "raw-drain best" };
+            raw.drain = lines.first().and_then(|line| Some((name, line["best"].as_f64()?)));
         }
         if any(&[Scenario::Append, Scenario::Enqueue]) {
             let seconds = plan.sizes.lasting.as_secs().max(1).to_string();
@@ -61,17 +69,36 @@ impl Raw {
     /// many callers.
     pub(crate) fn compare(&self, measure: &mut Measure) {
         let (name, variant) = measure.bench.split_once('/').unwrap_or((&measure.bench, ""));
-        let (raw, rate) = match name {
-            "bulk" | "drain" | "drain-remove" => ("raw-drain best", self.drain),
+        let limit = match name {
+            "bulk" | "drain" | "drain-remove" => self.drain,
             "append" | "enqueue" => {
-                ("raw-append plain", variant.parse().ok().and_then(|of| self.append.get(&of).copied()))
+                let rate = variant.parse().ok().and_then(|of| self.append.get(&of).copied());
+                rate.map(|rate| ("raw-append plain", rate))
             }
             _ => return,
         };
-        if let (Some(rate), Some(own)) = (rate, measure.per_s) {
+        if let (Some((raw, rate)), Some(own)) = (limit, measure.per_s) {
             (measure.raw, measure.raw_per_s, measure.ratio) = (Some(raw.to_owned()), Some(rate), Some(own / rate));
         }
     }
+}
+
+/// A script that needs pg-boss's tables, with no jobs on them.
+async fn on_pgboss(
+    bed: &Bed,
+    url: &str,
+    path: &Path,
+    [jobs, size]: [&str; 2],
+    said: &mut impl FnMut(&str),
+) -> Result<Vec<Value>, Failure> {
+    let opened = Box::new(bed.opened().await?);
+    let schema = match &opened.place {
+        Place::Postgres { schema, .. } => boss_of(schema),
+        Place::Sqlite(_) => return Ok(Vec::new()),
+    };
+    let lines = script(path, &[url, &schema, jobs, size], said).await;
+    opened.finish().await?;
+    lines
 }
 
 /// The JSON lines that a script prints.

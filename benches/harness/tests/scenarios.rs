@@ -47,6 +47,27 @@ async fn every_scenario_runs_on_postgres() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn jobs_run_on_pgboss_tables() {
+    let scenarios = [
+        Scenario::Enqueue,
+        Scenario::Bulk,
+        Scenario::Drain,
+        Scenario::DrainRemove,
+        Scenario::Latency,
+        Scenario::LatencyLoaded,
+        Scenario::Counts,
+    ];
+    let plan = Plan { scenarios: scenarios.to_vec(), ..quick() };
+    let bed = Bed::private(Version::V15, true).unwrap().pgboss();
+    let all = run(&plan, &bed, None, None, |_| {}, |_| {}).await.unwrap();
+    assert!(all.iter().all(|one| one.store == "millstream-pgboss"));
+    let found: Vec<_> = all.into_iter().map(|one| (one.bench, one.count)).collect();
+    let is_of_jobs =
+        |(bench, _): &(String, usize)| !["subscribe", "groups", "groups-latency", "idle"].contains(&&**bench);
+    assert_eq!(found, expected().into_iter().filter(is_of_jobs).collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_scenario_runs_on_sqlite() {
     let bed = Bed::sqlite().unwrap();
     assert_eq!(counts(bed).await, expected());

@@ -119,13 +119,20 @@ pub(crate) fn closed() -> Error {
     Error::Closed { what: "store" }
 }
 
-/// Runs a transaction again where it clashed with another one.
+/// Runs a transaction again where it clashed with another one, or where a layout of job tables says that it may succeed
+/// then.
 macro_rules! again {
-    ($doing:expr, $call:expr) => {{
+    ($doing:expr, $call:expr) => {
+        $crate::fault::again!(@ $doing, $call, |fault: &$crate::fault::Fault| fault.is_clash())
+    };
+    ($layout:expr, $doing:expr, $call:expr) => {
+        $crate::fault::again!(@ $doing, $call, |fault: &$crate::fault::Fault| $layout.may_again(fault))
+    };
+    (@ $doing:expr, $call:expr, $may:expr) => {{
         let mut clashes = 0;
         loop {
             match $call.await {
-                Err(fault) if fault.is_clash() && clashes < $crate::fault::CLASHES_MAX => {
+                Err(fault) if clashes < $crate::fault::CLASHES_MAX && $may(&fault) => {
                     clashes += 1;
                     tracing::debug!(?fault, clashes, "tried again");
                 }

@@ -10,11 +10,11 @@
 
 mod call;
 mod cause;
+mod commits;
 mod connect;
 mod effects;
 mod events;
 mod fault;
-mod group;
 mod groups;
 mod heart;
 mod listener;

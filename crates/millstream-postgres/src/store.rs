@@ -12,10 +12,11 @@ use tokio::{runtime::Handle, sync::mpsc, task::JoinSet};
 use tokio_postgres::{Client, Row};
 
 use crate::{
+    commits,
     connect::{Connector, Pooled, Target},
     events::{self, append},
     fault::{Fault, KIND},
-    group, listener,
+    listener,
     notifier::Notifier,
     options::{PostgresOptions, SchemaName},
     queue::{enqueue, watch},
@@ -101,8 +102,8 @@ impl PostgresStore {
         let Place { name, realm, connector, prepare, pooler, boss_channel } = place;
         let session = Arc::new(connector.with_session(prepare));
         let pool = pool(&options, &session)?;
-        let (enqueues, to_enqueue) = mpsc::channel(group::BACKLOG);
-        let (appends, to_append) = mpsc::channel(group::BACKLOG);
+        let (enqueues, to_enqueue) = mpsc::channel(commits::BACKLOG);
+        let (appends, to_append) = mpsc::channel(commits::BACKLOG);
         let texts = Texts::new(&name, prepare);
         let parts = Parts {
             options: store,
@@ -121,8 +122,8 @@ impl PostgresStore {
         let shared = Arc::new(Shared::new(parts));
         let mut tasks = JoinSet::new();
         let (enqueuing, appending) = (shared.clone(), shared.clone());
-        tasks.spawn(group::run(to_enqueue, move |calls| enqueue::commit_calls(enqueuing.clone(), calls)));
-        tasks.spawn(group::run(to_append, move |calls| append::commit_calls(appending.clone(), calls)));
+        tasks.spawn(commits::run(to_enqueue, move |calls| enqueue::commit_calls(enqueuing.clone(), calls)));
+        tasks.spawn(commits::run(to_append, move |calls| append::commit_calls(appending.clone(), calls)));
         tasks.spawn(events::sequencer::run(shared.clone()));
         tasks.spawn(Notifier::run(shared.clone()));
         tasks.spawn(watch::run(shared.clone()));

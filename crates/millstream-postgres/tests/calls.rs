@@ -1,11 +1,14 @@
 //! Enqueue, append and settle in somebody else's transaction.
 
+use std::{sync::Arc, time::Duration};
+
 use millstream_core::{
-    Append, Effects, Enqueued, EventQuery, EventStore, JobId, JobName, JobState, JobStore, NewEvent, NewJob, Outcome,
-    Pattern, QueueName, QueueProvider, Settlement, Store, StoreOptions, StreamName, Verdict, Want,
+    Append, Backoff, Effects, Enqueued, EventQuery, EventStore, JobContext, JobError, JobId, JobName, JobState,
+    JobStore, NewEvent, NewJob, Outcome, Pattern, Queue, QueueName, QueueProvider, Settlement, Store, StoreOptions,
+    Stores, StreamName, Verdict, Want, WorkerManager, WorkerOptions,
 };
 use millstream_postgres::{PostgresOptions, PostgresStore, SqlCall};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_postgres::{Client, Row, types::ToSql};
 
 mod world;
@@ -110,6 +113,63 @@ async fn an_event_is_there_with_the_callers_commit() {
         let direct = "insert into appends.queue_events (id, stream, ts, type, data) values (9, 's', now(), 'e', '{}')";
         let refused = client.batch_execute(direct).await.unwrap_err();
         assert!(refused.as_db_error().unwrap().hint().unwrap().contains("append"), "{refused:?}");
+        store.close().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_runs_from_sqlx() {
+    for (_, database) in world::databases() {
+        let (store, _client, _driver) = opened(&database.url(), "sqlx").await;
+        let pool = sqlx::PgPool::connect(&database.url()).await.unwrap();
+        for (id, commits) in [("1", false), ("2", true)] {
+            let call = store.enqueue_call(&job(id)).unwrap();
+            let mut tx = pool.begin().await.unwrap();
+            let query = sqlx::query(sqlx::AssertSqlSafe(call.text));
+            let query = call.params.iter().fold(query, |query, param| query.bind(param.clone()));
+            let row = query.fetch_one(&mut *tx).await.unwrap();
+            assert!(sqlx::Row::try_get::<bool, _>(&row, "created").unwrap());
+            if commits { tx.commit().await } else { tx.rollback().await }.unwrap();
+            let stored = store.job(&q(), &JobId::new(id).unwrap()).await.unwrap();
+            assert_eq!(stored.map(|job| job.data), commits.then(|| json!({ "n": 1.5 })));
+        }
+        pool.close().await;
+        store.close().await.unwrap();
+    }
+}
+
+/// The first attempt fails after its rows and before its commit, the second commits rows and outcome.
+async fn book(ctx: JobContext, store: PostgresStore, url: String) -> Result<(), JobError> {
+    let (mut client, _driver) = world::connect(&url).await;
+    let tx = client.transaction().await?;
+    tx.execute("insert into bookings (attempt) values ($1)", &[&i64::from(ctx.attempt())]).await?;
+    let call = store.settle_call(ctx.claim(), &Outcome::Done(json!({ "booked": ctx.attempt() })))?;
+    let params: Vec<&(dyn ToSql + Sync)> = call.params.iter().map(|param| param as _).collect();
+    tx.query_one(&call.text, &params).await?;
+    if ctx.attempt() == 1 {
+        return Err(JobError::retry("before the commit"));
+    }
+    tx.commit().await?;
+    Err(JobError::settled())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_handler_settles_with_its_own_rows() {
+    for (_, database) in world::databases() {
+        let (store, client, _driver) = opened(&database.url(), "books").await;
+        client.batch_execute("create table bookings (attempt bigint)").await.unwrap();
+        let workers = WorkerManager::new(Stores::of(Arc::new(store.clone())), WorkerOptions::default());
+        let (own, url) = (store.clone(), database.url());
+        let handler = move |_: Value, ctx: JobContext| book(ctx, own.clone(), url.clone());
+        workers.register(&q(), &JobName::new("work").unwrap(), handler).unwrap();
+        workers.start().await.unwrap();
+        store.enqueue(&[job("1").backoff(Backoff::fixed(Duration::ZERO))]).await.unwrap();
+        let queue = Queue::new(Arc::new(store.clone()), "q").unwrap();
+        let done = queue.finished(&JobId::new("1").unwrap()).await.unwrap().unwrap();
+        workers.close_all().await.unwrap();
+        assert_eq!((done.state, done.output), (JobState::Completed, Some(json!({ "booked": 2 }))));
+        let rows = client.query("select attempt from bookings", &[]).await.unwrap();
+        assert_eq!(rows.iter().map(|row| row.get::<_, i64>(0)).collect::<Vec<_>>(), [2]);
         store.close().await.unwrap();
     }
 }

@@ -351,6 +351,65 @@ async fn maintenance_is_pg_boss_own() {
     }
 }
 
+/// A pass over all queues does not end with the first hundred.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_forced_pass_reaches_every_queue() {
+    for world in worlds().await {
+        // Of either case, so that the order of names is not the same everywhere.
+        world
+            .run(
+                "select pgboss.create_queue(case i % 2 when 0 then 'q' else 'Q' end || i, '{\"policy\": \"standard\"}') \
+                 from generate_series(1, 250) i",
+            )
+            .await;
+        for name in ["q2", "Q101", "q250"] {
+            world.send(&queue(name), json!(null), &SendOptions::default()).await.unwrap();
+        }
+        world
+            .run(
+                "update pgboss.job set state = 'active', started_on = now() - interval '1 hour'; \
+                 insert into pgboss.job (name, state, completed_on) values ('Q249', 'completed', now() - interval '8 days')",
+            )
+            .await;
+        let done = world.store.supervise(None).await.unwrap();
+        // And the queue of schedules, where there is one.
+        assert!(done.counted >= 250 && done.expired == 3 && done.removed == 1, "{done:?} on {}", world.version);
+        let left = world.rows("select name from pgboss.queue where monitor_on is null or maintain_on is null").await;
+        assert!(left.is_empty(), "{left:?} on {}", world.version);
+        world.close().await;
+    }
+}
+
+/// A process that works also counts, by its own timer, once the stamp of the last pass is a minute old.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pass_follows_its_stamp() {
+    for world in worlds().await {
+        world.store.create_queue(&q(), &QueueSettings::default()).await.unwrap();
+        let options =
+            PgBossOptions { supervise: true, supervise_every: Duration::from_millis(50), ..options(&world.url) };
+        let working = PgBossStore::connect(options, StoreOptions::default()).await.unwrap();
+        for n in 0..3 {
+            world.send(&q(), json!(n), &SendOptions::default()).await.unwrap();
+        }
+        for active in 1..=2 {
+            assert_eq!(working.claim(&[Want { queue: q(), at_most: 1 }]).await.unwrap().len(), 1);
+            // As if the last pass had been a minute ago; before that, nobody counts again.
+            world
+                .run("update pgboss.queue set monitor_claim_on = now() - interval '61 seconds' where name = 'q'")
+                .await;
+            let wanted = json!({ "ready_count": 3 - active, "active_count": active, "seen": true });
+            let counted = "select ready_count, active_count, monitor_on >= monitor_claim_on as seen \
+                           from pgboss.queue where name = 'q'";
+            let mut looks = tokio::time::interval(Duration::from_millis(20));
+            while world.rows(counted).await != [wanted.clone()] {
+                looks.tick().await;
+            }
+        }
+        working.close().await.unwrap();
+        world.close().await;
+    }
+}
+
 /// A job that waits for others is let go with the last of them.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn jobs_that_wait_for_others_are_let_go() {

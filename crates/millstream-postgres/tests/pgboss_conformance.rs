@@ -62,11 +62,6 @@ impl Harness for Postgres {
         false
     }
 
-    /// Asked for, it answers that they are unsupported.
-    fn groups(&self) -> bool {
-        false
-    }
-
     async fn open(&self, options: StoreOptions) -> Result<Box<dyn Backend>> {
         let schema = format!("trial_{}_{}", std::process::id(), SCHEMAS.fetch_add(1, Ordering::Relaxed));
         let boss = self.options(&schema);

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::settler::ProgressBoard;
 use crate::{
-    claim::{Claimed, Progress},
+    claim::{ClaimRef, Claimed, Progress},
     effects::{Append, Effects, StateOp},
     job::NewJob,
     name::{JobId, JobName, QueueName},
@@ -98,6 +98,12 @@ impl JobContext {
     /// The job's id.
     pub fn job_id(&self) -> &JobId {
         &self.shared.job.claim.job
+    }
+
+    /// The claim that this attempt works under: for settling the job in a transaction of the handler's own, with its own
+    /// writes. Right after that transaction the handler returns [`JobError::settled`](crate::JobError::settled).
+    pub fn claim(&self) -> &ClaimRef {
+        &self.shared.job.claim
     }
 
     /// Its queue.

@@ -303,6 +303,11 @@ impl Slot {
         match self.executor.attempt(job, cancellation).await {
             // Fails only when the settler is gone: then the claim is given back by the manager.
             Ended::Settle(settlement) => drop(self.finished.send(settlement).await),
+            Ended::Settled(check) => {
+                // No beat for it any more: the store knows the claim no longer.
+                self.held.drop_claim(&claim);
+                drop(self.finished.send(check).await);
+            }
             Ended::Release(claim) => self.release(&claim).await,
         }
     }

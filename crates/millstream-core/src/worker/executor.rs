@@ -33,6 +33,8 @@ use crate::{
 pub(crate) enum Ended {
     /// With an outcome.
     Settle(Settlement),
+    /// Its handler settled it. What is left to settle is refused, unless that is not true.
+    Settled(Settlement),
     /// It was interrupted by the worker's stop: back to its queue, no attempt burned.
     Release(ClaimRef),
 }
@@ -66,6 +68,12 @@ impl JobExecutor {
             Err(error) if error.is_retry() && cancellation.reason() == Some(CancelReason::Stopping) => {
                 tracing::info!(job = %claim, %error, "interrupted by the worker's stop");
                 Ended::Release(claim)
+            }
+            Err(error) if error.is_settled() => {
+                if !ctx.take_effects().is_empty() {
+                    tracing::error!(job = %claim, "effects of a job that its handler settled are not written");
+                }
+                Ended::Settled(Settlement { claim, outcome: error.into_outcome(attempt), effects: Effects::default() })
             }
             Err(error) => {
                 let outcome = storable(error.into_outcome(attempt));
@@ -153,7 +161,7 @@ fn reduced(error: &Value, why: String) -> Value {
 impl Executor for JobExecutor {
     async fn run(&self, job: Claimed) -> Settlement {
         match self.attempt(job, Cancellation::default()).await {
-            Ended::Settle(settlement) => settlement,
+            Ended::Settle(settlement) | Ended::Settled(settlement) => settlement,
             Ended::Release(claim) => {
                 Settlement { claim, outcome: Outcome::Snooze(Duration::ZERO), effects: Effects::default() }
             }

@@ -44,6 +44,7 @@ enum Kind {
     Snooze(Duration),
     Fail,
     Cancel,
+    Settled,
 }
 
 /// What a handler's error means for the event that it failed on.
@@ -77,6 +78,15 @@ impl JobError {
         Self { kind: Kind::Cancel, message: reason.to_string(), details: None }
     }
 
+    /// The handler has settled the job itself, by [`JobContext::claim`] and in a transaction of its own that is committed.
+    ///
+    /// Nothing more is written, effects neither: what belongs to the job's end belongs into that transaction. If the
+    /// claim turns out to hold still, nothing was settled, and the attempt has failed.
+    pub fn settled() -> Self {
+        let message = "the handler said that it had settled the job, and had not".to_owned();
+        Self { kind: Kind::Settled, message, details: None }
+    }
+
     /// Chooses the wait before the next attempt; of a retry only.
     #[must_use]
     pub fn after(mut self, wait: Duration) -> Self {
@@ -97,6 +107,8 @@ impl JobError {
     pub(crate) fn into_blame(self) -> Blame {
         match self.kind {
             Kind::Retry { after } => Blame::Charge { after, error: self.message },
+            // An event has no job to settle.
+            Kind::Settled => Blame::Charge { after: None, error: self.message },
             Kind::Snooze(wait) => Blame::Wait(wait),
             Kind::Fail | Kind::Cancel => Blame::Final(self.message),
         }
@@ -107,6 +119,11 @@ impl JobError {
         matches!(self.kind, Kind::Retry { .. })
     }
 
+    /// Whether the handler settled the job itself.
+    pub(crate) fn is_settled(&self) -> bool {
+        matches!(self.kind, Kind::Settled)
+    }
+
     /// What the store is told. `attempt` is noted in the error.
     pub(crate) fn into_outcome(self, attempt: u32) -> Outcome {
         let mut error = json!({ "message": self.message, "attempt": attempt });
@@ -115,6 +132,8 @@ impl JobError {
         }
         match self.kind {
             Kind::Retry { after } => Outcome::Retry { error, after },
+            // Refused by the fence, if the handler spoke the truth.
+            Kind::Settled => Outcome::Retry { error, after: None },
             Kind::Snooze(wait) => Outcome::Snooze(wait),
             Kind::Fail => Outcome::Fail(error),
             Kind::Cancel => Outcome::Cancel(error),
@@ -135,6 +154,7 @@ impl fmt::Debug for JobError {
             Kind::Snooze(_) => "snooze",
             Kind::Fail => "fail",
             Kind::Cancel => "cancel",
+            Kind::Settled => "settled",
         };
         write!(f, "JobError({kind}: {})", self.message)
     }

@@ -53,6 +53,10 @@ impl Held {
         self.claims().remove(&claim.token);
     }
 
+    pub(crate) fn holds(&self, claim: &ClaimRef) -> bool {
+        self.claims().contains_key(&claim.token)
+    }
+
     /// Whether the store still keeps the claim for us, as far as this process can tell.
     pub(crate) fn trusts(&self, claim: &ClaimRef, now: Duration) -> bool {
         self.claims().get(&claim.token).is_some_and(|held| held.trusted_until > now)

@@ -268,9 +268,17 @@ impl Writer {
     }
 
     fn judge(&self, settlement: Settlement, verdict: Verdict) -> Option<Settlement> {
+        // Not held: its handler said that it had settled the job, and what is settled here is the proof.
+        let held = self.held.holds(&settlement.claim);
         match verdict {
-            Verdict::Settled(state) => tracing::debug!(job = %settlement.claim, %state, "settled"),
-            Verdict::LostClaim => tracing::warn!(job = %settlement.claim, "settled too late: the claim was lost"),
+            Verdict::Settled(state) if held => tracing::debug!(job = %settlement.claim, %state, "settled"),
+            Verdict::Settled(state) => {
+                tracing::error!(job = %settlement.claim, %state, "its handler said that it had settled it, and had not");
+            }
+            Verdict::LostClaim if held => {
+                tracing::warn!(job = %settlement.claim, "settled too late: the claim was lost");
+            }
+            Verdict::LostClaim => tracing::debug!(job = %settlement.claim, "settled by its handler"),
             Verdict::EffectRefused(error) => {
                 tracing::warn!(job = %settlement.claim, %error, "an effect was refused");
                 let error = json!({ "message": format!("an effect was refused: {error}") });

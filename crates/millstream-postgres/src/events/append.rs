@@ -77,7 +77,7 @@ fn check(batch: &[Append]) -> Result<Vec<Written<'_>>> {
     }
 }
 
-/// Commits a group of calls.
+/// Commits calls that travel together.
 pub(crate) async fn commit_calls(shared: Arc<Shared>, mut calls: Vec<AppendCall>) {
     let data: Vec<Vec<Vec<String>>> = calls.iter_mut().map(|call| std::mem::take(&mut call.data)).collect();
     let mut written = Vec::new();

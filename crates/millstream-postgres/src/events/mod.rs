@@ -14,7 +14,7 @@ use millstream_core::{
     Append, Appended, BoxStream, Event, EventQuery, EventStore, GroupStore, Pattern, Result, StartFrom,
 };
 
-use crate::store::PostgresStore;
+use crate::{groups::Groups, store::PostgresStore};
 
 #[async_trait]
 impl EventStore for PostgresStore {
@@ -35,6 +35,6 @@ impl EventStore for PostgresStore {
     }
 
     fn groups(&self) -> Result<Arc<dyn GroupStore>> {
-        Ok(Arc::new(self.clone()))
+        Ok(Groups::of(Arc::new(self.clone()), self.shared().clone()))
     }
 }

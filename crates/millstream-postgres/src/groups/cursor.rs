@@ -10,7 +10,7 @@ use super::define;
 use crate::{
     effects::{self, Written},
     fault::{Fault, again},
-    queue::enqueue::{self, Entry, Stored},
+    queue::enqueue::Intake,
     rows,
     shared::{Shared, transact},
     sql::{On, Sql},
@@ -73,26 +73,30 @@ async fn advance_in(shared: &Shared, on: On<'_>, group: &GroupName, moves: &[Cur
     Ok(moved)
 }
 
-/// Moves one cursor with effects in its transaction.
-pub(super) async fn commit(shared: &Shared, group: &GroupName, step: &CursorMove, effects: &Effects) -> Result<bool> {
-    if effects.is_empty() {
-        return Ok(advance(shared, group, std::slice::from_ref(step)).await? == [true]);
-    }
-    check(step)?;
-    let written = Written::of(effects, |job| Entry::of(shared, job))?;
-    again!(format!("commit group `{group}`"), commit_once(shared, group, step, &written))
-}
-
-async fn commit_once(
-    shared: &Shared,
+/// Moves one cursor with effects in its transaction; jobs among them go where the intake has its own.
+pub(super) async fn commit<I: Intake>(
+    intake: &I,
     group: &GroupName,
     step: &CursorMove,
-    written: &Written<'_, Entry>,
+    effects: &Effects,
+) -> Result<bool> {
+    if effects.is_empty() {
+        return Ok(advance(intake.shared(), group, std::slice::from_ref(step)).await? == [true]);
+    }
+    check(step)?;
+    let written = Written::of(effects, |job| intake.entry(job))?;
+    again!(intake, format!("commit group `{group}`"), commit_once(intake, group, step, &written))
+}
+
+async fn commit_once<I: Intake>(
+    intake: &I,
+    group: &GroupName,
+    step: &CursorMove,
+    written: &Written<'_, I::Entry>,
 ) -> Result<bool, Fault> {
-    let mut queues: Vec<_> = written.jobs.iter().map(|job| &job.queue).collect();
-    queues.sort_unstable();
-    queues.dedup();
-    let ids = shared.ids_made(&queues).await?;
+    let shared = intake.shared();
+    let jobs: Vec<&I::Entry> = written.jobs.iter().collect();
+    let queues = intake.queues(&jobs).await?;
     let stored = transact!(shared, true, unit => async {
         let on = unit.on()?;
         // The fence first: it locks the cursor until the commit, so nothing can come between.
@@ -102,13 +106,12 @@ async fn commit_once(
         if let Some(error) = effects::append(shared, on, &[written]).await?.into_iter().flatten().next() {
             return Err(Fault::Refused(error));
         }
-        let jobs: Vec<&Entry> = written.jobs.iter().collect();
-        let stored = enqueue::insert(shared, on, &ids, &jobs).await?;
+        let stored = intake.insert(on, &queues, &jobs).await?;
         effects::write(shared, on, &[written]).await?;
         Ok(Some(stored))
     })?;
-    let Some(stored): Option<Stored> = stored else { return Ok(false) };
-    stored.tell(shared);
+    let Some(stored): Option<I::Stored> = stored else { return Ok(false) };
+    intake.tell(&stored);
     if !written.appends.is_empty() || shared.logs_any() {
         shared.to_sequence.notify_one();
     }

@@ -6,12 +6,12 @@ use std::{
     time::Duration,
 };
 
-use millstream_core::{Clock, Enqueued, QueueName, Result, SystemClock};
+use millstream_core::{Clock, Enqueued, NewJob, QueueName, Result, SystemClock};
 use tokio::sync::mpsc;
 use tokio_postgres::{Row, error::SqlState};
 
 use super::{
-    insert::Entry,
+    insert::{self, Entry, Stored},
     options::{PgBossOptions, QueueSettings},
     sql::{BossSql, BossTexts, Pick},
 };
@@ -23,6 +23,8 @@ use crate::{
     shared::{Shared, lock},
     sql::{On, Param},
 };
+
+pub(crate) use crate::fault::again;
 
 /// How long what is known of a queue is believed; pg-boss believes it as long.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
@@ -290,25 +292,34 @@ impl Boss {
 
 impl Intake for Boss {
     type Entry = Entry;
+    type Queues = HashMap<QueueName, Known>;
+    type Stored = Stored;
+
+    fn shared(&self) -> &Shared {
+        &self.shared
+    }
+
+    fn entry(&self, job: &NewJob) -> Result<Entry> {
+        Entry::of(self, job)
+    }
 
     async fn write(&self, entries: &[Entry]) -> Result<Vec<Enqueued>> {
-        super::insert::write(self, entries).await
+        insert::write(self, entries).await
+    }
+
+    async fn queues(&self, entries: &[&Entry]) -> Result<Self::Queues, Fault> {
+        insert::known_of(self, entries).await
+    }
+
+    async fn insert(&self, on: On<'_>, queues: &Self::Queues, entries: &[&Entry]) -> Result<Stored, Fault> {
+        insert::insert(self, on, queues, entries).await
+    }
+
+    fn tell(&self, stored: &Stored) {
+        stored.tell(self);
+    }
+
+    fn may_again(&self, fault: &Fault) -> bool {
+        Self::may_again(self, fault)
     }
 }
-
-/// Runs a transaction again where it clashed with another one, or where a queue was not where it was known to be.
-macro_rules! again {
-    ($boss:expr, $doing:expr, $call:expr) => {{
-        let mut clashes = 0;
-        loop {
-            match $call.await {
-                Err(fault) if clashes < $crate::fault::CLASHES_MAX && $boss.may_again(&fault) => {
-                    clashes += 1;
-                    tracing::debug!(?fault, clashes, "tried again");
-                }
-                answer => break answer.map_err(|fault: $crate::fault::Fault| fault.told($doing)),
-            }
-        }
-    }};
-}
-pub(crate) use again;

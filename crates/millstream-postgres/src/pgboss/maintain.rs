@@ -43,11 +43,10 @@ pub struct Maintained {
     pub counted: u64,
 }
 
-/// Takes turns at maintenance, until the store closes.
-pub(crate) async fn run(boss: Arc<Boss>) {
-    let secs = |secs: i64| Duration::from_secs(secs.unsigned_abs());
-    let mut flows = tokio::time::interval(secs(FLOW_SECS));
-    let mut passes = tokio::time::interval(secs(MONITOR_SECS));
+/// Takes turns at maintenance, until the store closes; looks `every` so often whether it is its turn.
+pub(crate) async fn run(boss: Arc<Boss>, every: Duration) {
+    let mut flows = tokio::time::interval(Duration::from_secs(FLOW_SECS.unsigned_abs()));
+    let mut passes = tokio::time::interval(every);
     // Not at the start: who only looks in does not maintain.
     flows.tick().await;
     passes.tick().await;
@@ -67,19 +66,23 @@ pub(crate) async fn supervise(boss: &Boss, only: Option<&QueueName>, forced: boo
     let mut done = Maintained::default();
     let only = only.map(QueueName::as_str);
     let (monitor, maintain) = if forced { (0, 0) } else { (MONITOR_SECS, MAINTAIN_SECS) };
+    let mut after = String::new();
     loop {
-        let claimed = boss.call("take a turn at queues", BossSql::MonitorClaim, &[&monitor, &QUEUES, &only]).await?;
+        let claimed =
+            boss.call("take a turn at queues", BossSql::MonitorClaim, &[&monitor, &QUEUES, &only, &after]).await?;
         for (table, queues) in by_table(&claimed) {
             done.counted += count(boss, &table, &queues).await?;
             done.expired += expire(boss, &table, &queues, false).await? + expire(boss, &table, &queues, true).await?;
         }
-        if (claimed.len() as i64) < QUEUES || forced {
-            break;
+        match last(&claimed) {
+            Some(last) => after = last,
+            None => break,
         }
     }
+    after.clear();
     loop {
         let claimed =
-            boss.call("take a turn at old jobs", BossSql::MaintainClaim, &[&maintain, &QUEUES, &only]).await?;
+            boss.call("take a turn at old jobs", BossSql::MaintainClaim, &[&maintain, &QUEUES, &only, &after]).await?;
         for (table, queues) in by_table(&claimed) {
             match remove(boss, &table, &queues).await {
                 Ok(removed) => done.removed += removed,
@@ -90,10 +93,17 @@ pub(crate) async fn supervise(boss: &Boss, only: Option<&QueueName>, forced: boo
                 }
             }
         }
-        if (claimed.len() as i64) < QUEUES || forced {
-            return Ok(done);
+        match last(&claimed) {
+            Some(last) => after = last,
+            None => return Ok(done),
         }
     }
+}
+
+/// The queue that a pass goes on after; `None`: it is through.
+fn last(claimed: &[Row]) -> Option<String> {
+    let last = claimed.iter().map(|row| row.get::<_, String>("name")).max();
+    last.filter(|_| claimed.len() as i64 >= QUEUES)
 }
 
 fn by_table(claimed: &[Row]) -> BTreeMap<Arc<str>, Vec<String>> {

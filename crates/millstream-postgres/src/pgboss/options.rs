@@ -27,6 +27,8 @@ pub struct PgBossOptions {
     pub queue: QueueSettings,
     /// Whether this process takes turns with pg-boss's own at maintenance: expiry, retention, counts. On by default.
     pub supervise: bool,
+    /// How often it looks whether a pass of maintenance is due; a pass of any process counts for all. A minute by default.
+    pub supervise_every: Duration,
     /// Whether it takes turns at schedules. On by default.
     pub schedule: bool,
 }
@@ -40,6 +42,7 @@ impl PgBossOptions {
             create: true,
             queue: QueueSettings::default(),
             supervise: true,
+            supervise_every: Duration::from_secs(60),
             schedule: true,
         }
     }
@@ -57,6 +60,9 @@ impl PgBossOptions {
     pub fn check(&self) -> Result<()> {
         self.postgres.check()?;
         self.queue.check()?;
+        if self.supervise_every.is_zero() {
+            return Err(Error::invalid("supervise_every", "no time", "more than none"));
+        }
         if self.theirs()?.as_str() == self.postgres.schema {
             return Err(Error::invalid("schema", &*self.schema, "another schema than Millstream's own"));
         }

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use millstream_core::{
-    Append, Appended, BoxStream, Capabilities, ClaimRef, Claimed, Enqueued, Event, EventQuery, EventStore, Job,
-    JobCounts, JobId, JobStore, JobsQuery, NewJob, Page, Pattern, Progress, QueueEvent, QueueInfo, QueueName,
+    Append, Appended, BoxStream, Capabilities, ClaimRef, Claimed, Enqueued, Event, EventQuery, EventStore, GroupStore,
+    Job, JobCounts, JobId, JobStore, JobsQuery, NewJob, Page, Pattern, Progress, QueueEvent, QueueInfo, QueueName,
     QueueProvider, Realm, Result, Schedule, ScheduleInfo, Settlement, Signal, StartFrom, StateOp, StateStore, Store,
     StoreOptions, Timestamp, Verdict, Wake, Want, Work,
 };
@@ -24,8 +24,9 @@ use super::{
     sweep,
 };
 use crate::{
+    commits,
     fault::Fault,
-    group,
+    groups::Groups,
     options::SchemaName,
     queue::{enqueue, watch},
     shared::lock,
@@ -83,13 +84,13 @@ impl PgBossStore {
         })
         .await?;
         let texts = BossTexts::new(ours, theirs.clone(), found.unwrap_or(schema::CREATED));
-        let (enqueues, to_enqueue) = mpsc::channel(group::BACKLOG);
+        let (enqueues, to_enqueue) = mpsc::channel(commits::BACKLOG);
         let boss = Arc::new(Boss::new(native.shared().clone(), theirs, texts, &options, enqueues));
         let mut tasks = JoinSet::new();
         let enqueuing = boss.clone();
-        tasks.spawn(group::run(to_enqueue, move |calls| enqueue::commit_calls(enqueuing.clone(), calls)));
+        tasks.spawn(commits::run(to_enqueue, move |calls| enqueue::commit_calls(enqueuing.clone(), calls)));
         if options.supervise {
-            tasks.spawn(maintain::run(boss.clone()));
+            tasks.spawn(maintain::run(boss.clone(), options.supervise_every));
         }
         Ok(Self { inner: Arc::new(Inner { native, boss, tasks: Mutex::new(tasks) }) })
     }
@@ -283,6 +284,10 @@ impl EventStore for PgBossStore {
 
     async fn head(&self) -> Result<u64> {
         self.inner.native.head().await
+    }
+
+    fn groups(&self) -> Result<Arc<dyn GroupStore>> {
+        Ok(Groups::of(Arc::new(self.clone()), self.boss().clone()))
     }
 }
 

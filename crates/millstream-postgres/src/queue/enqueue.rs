@@ -102,16 +102,68 @@ pub(crate) struct EnqueueCall<E = Entry> {
 pub(crate) trait Intake: Send + Sync + 'static {
     /// A job, complete and within bounds.
     type Entry: Send + Sync + 'static;
+    /// What is known of jobs' queues.
+    type Queues: Send + Sync;
+    /// What is told of stored jobs after the commit.
+    type Stored: Send;
+
+    fn shared(&self) -> &Shared;
+
+    /// Completes and checks a job.
+    fn entry(&self, job: &NewJob) -> Result<Self::Entry>;
 
     /// Stores jobs in a transaction of their own.
     fn write(&self, entries: &[Self::Entry]) -> impl Future<Output = Result<Vec<Enqueued>>> + Send;
+
+    /// What is known of the jobs' queues, which begin with their first job. Before a transaction, not in it.
+    fn queues(&self, entries: &[&Self::Entry]) -> impl Future<Output = Result<Self::Queues, Fault>> + Send;
+
+    /// Stores jobs in whatever transaction this is.
+    fn insert(
+        &self,
+        on: On<'_>,
+        queues: &Self::Queues,
+        entries: &[&Self::Entry],
+    ) -> impl Future<Output = Result<Self::Stored, Fault>> + Send;
+
+    /// Tells of stored jobs after the commit.
+    fn tell(&self, stored: &Self::Stored);
+
+    /// Whether the same transaction may succeed when it is tried again.
+    fn may_again(&self, fault: &Fault) -> bool;
 }
 
 impl Intake for Shared {
     type Entry = Entry;
+    type Queues = HashMap<QueueName, i32>;
+    type Stored = Stored;
+
+    fn shared(&self) -> &Shared {
+        self
+    }
+
+    fn entry(&self, job: &NewJob) -> Result<Entry> {
+        Entry::of(self, job)
+    }
 
     async fn write(&self, entries: &[Entry]) -> Result<Vec<Enqueued>> {
         write(self, entries).await
+    }
+
+    async fn queues(&self, entries: &[&Entry]) -> Result<Self::Queues, Fault> {
+        ids(self, entries).await
+    }
+
+    async fn insert(&self, on: On<'_>, queues: &Self::Queues, entries: &[&Entry]) -> Result<Stored, Fault> {
+        insert(self, on, queues, entries).await
+    }
+
+    fn tell(&self, stored: &Stored) {
+        stored.tell(self);
+    }
+
+    fn may_again(&self, fault: &Fault) -> bool {
+        fault.is_clash()
     }
 }
 
@@ -143,7 +195,7 @@ pub(crate) async fn join<I: Intake>(
     }
 }
 
-/// Commits a group of calls.
+/// Commits calls that travel together.
 pub(crate) async fn commit_calls<I: Intake>(intake: Arc<I>, batch: Vec<EnqueueCall<I::Entry>>) {
     let mut sizes = Vec::with_capacity(batch.len());
     let (mut entries, mut answers) = (Vec::new(), Vec::with_capacity(batch.len()));

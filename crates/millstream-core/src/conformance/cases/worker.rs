@@ -19,8 +19,8 @@ use super::super::{
     world::{Handle, LEASE, World, done, event, id, job, job_in, numbered, q, queue, secs, stream},
 };
 use crate::{
-    Append, CancelReason, Job, JobContext, JobError, JobId, JobName, JobState, NewJob, Queue, QueueEventKind,
-    QueueWorkerOptions, Schedule, Stores, Work, WorkerManager, WorkerOptions,
+    Append, Backoff, CancelReason, Effects, Job, JobContext, JobError, JobId, JobName, JobState, NewJob, Outcome, Queue, QueueEventKind,
+    QueueWorkerOptions, Schedule, Settlement, Stores, Work, WorkerManager, WorkerOptions,
 };
 
 /// Real time between two looks of a runtime under test: a muted run must not be a slow one.
@@ -441,6 +441,42 @@ cases! {
         world.settle(&second, done()).await?;
         ensure_eq!(world.look(&added).await?.output, Some(json!("done")), "the second holder settles it");
         Ok(())
+    }
+
+    /// What a handler settled in a transaction of its own is the job's end, and the worker adds nothing.
+    #[breaks_on(LostSettle)]
+    async fn a_handler_may_settle_its_job(world: &World) -> Checked {
+        let workers = workers(world);
+        let jobs = world.jobs.clone();
+        workers.register(&q(), &name("work"), move |_: Value, ctx: JobContext| {
+            let jobs = jobs.clone();
+            async move {
+                let outcome = Outcome::Done(json!(ctx.attempt()));
+                jobs.settle(&[Settlement { claim: ctx.claim().clone(), outcome, effects: Effects::default() }]).await?;
+                Err::<(), _>(JobError::settled())
+            }
+        })?;
+        workers.start().await?;
+        let added = world.add(job()).await?;
+        ended(world, &added).await?;
+        // The worker has heard of it, too.
+        workers.close_all().await?;
+        let settled = world.look(&added).await?;
+        ensure_eq!((settled.state, settled.output), (JobState::Completed, Some(json!(1))), "the handler's own outcome");
+        Ok(())
+    }
+
+    /// A handler that only says that it settled its job has failed: the job is not lost.
+    #[breaks_on(LostSettle)]
+    async fn a_handler_that_did_not_settle_has_failed(world: &World) -> Checked {
+        let workers = workers(world);
+        workers.register(&q(), &name("work"), move |_: Value, ctx: JobContext| async move {
+            if ctx.attempt() == 1 { Err(JobError::settled()) } else { Ok(ctx.attempt()) }
+        })?;
+        workers.start().await?;
+        let added = world.add(job().backoff(Backoff::fixed(Duration::ZERO))).await?;
+        ensure_eq!(ended(world, &added).await?.output, Some(json!(2)), "it ran again");
+        Ok(workers.close_all().await?)
     }
 
     /// A graceful stop takes no new jobs, and lets running ones finish.

@@ -22,9 +22,9 @@ where
     F: Future<Output = ()> + Send + 'static,
 {
     let mut writing = JoinSet::new();
-    let mut group = Vec::new();
+    let mut batch = Vec::new();
     loop {
-        let room = CALLS_MAX - group.len();
+        let room = CALLS_MAX - batch.len();
         tokio::select! {
             biased;
             Some(ended) = writing.join_next() => {
@@ -32,7 +32,7 @@ where
                     tracing::error!(%error, "a commit failed");
                 }
             }
-            received = calls.recv_many(&mut group, room), if room > 0 => {
+            received = calls.recv_many(&mut batch, room), if room > 0 => {
                 if received == 0 {
                     break;
                 }
@@ -40,19 +40,19 @@ where
         }
         // Whoever was answered just now, or is as ready as the first, gets its turn, and travels with it.
         yield_now().await;
-        while group.len() < CALLS_MAX
+        while batch.len() < CALLS_MAX
             && let Ok(call) = calls.try_recv()
         {
-            group.push(call);
+            batch.push(call);
         }
-        let second = writing.len() < WRITERS && group.len() >= SECOND_MIN;
-        if !group.is_empty() && (writing.is_empty() || second) {
-            writing.spawn(commit(std::mem::take(&mut group)));
+        let second = writing.len() < WRITERS && batch.len() >= SECOND_MIN;
+        if !batch.is_empty() && (writing.is_empty() || second) {
+            writing.spawn(commit(std::mem::take(&mut batch)));
         }
     }
     // What was taken in is still written.
-    if !group.is_empty() {
-        writing.spawn(commit(group));
+    if !batch.is_empty() {
+        writing.spawn(commit(batch));
     }
     while writing.join_next().await.is_some() {}
 }
