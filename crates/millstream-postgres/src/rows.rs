@@ -97,6 +97,20 @@ impl ToSql for Key {
     to_sql_checked!();
 }
 
+/// A `json` column's text, without a copy.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct JsonText<'a>(pub(crate) &'a str);
+
+impl<'a> FromSql<'a> for JsonText<'a> {
+    fn from_sql(_: &Type, raw: &'a [u8]) -> Result<Self, Box<dyn StdError + Sync + Send>> {
+        Ok(Self(std::str::from_utf8(raw)?))
+    }
+
+    fn accepts(ty: &Type) -> bool {
+        *ty == Type::JSON
+    }
+}
+
 /// Where a value was read, for errors.
 #[derive(Clone, Copy)]
 pub(crate) struct Place<'a> {

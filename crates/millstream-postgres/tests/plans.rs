@@ -197,18 +197,22 @@ fn looked_at(plan: &serde_json::Value) -> i64 {
 }
 
 async fn cost(client: &Client, floor: i64) -> Cost {
+    touched(client, &claiming(200, floor)).await
+}
+
+/// The claim of so many jobs of the first queue, its parameters filled in.
+fn claiming(jobs: usize, floor: i64) -> String {
     let text = statements().into_iter().find(|(name, _)| name == "job/claim").unwrap().1;
     let literal = [
         ("$1::integer[]", "array[1]".to_owned()),
-        ("$2::bigint[]", "array[200]::bigint[]".to_owned()),
+        ("$2::bigint[]", format!("array[{jobs}]::bigint[]")),
         ("$3::integer[]", "array[0]".to_owned()),
         ("$4::bigint[]", format!("array[{floor}]::bigint[]")),
-        ("$5::bigint", "200::bigint".to_owned()),
+        ("$5::bigint", format!("{jobs}::bigint")),
         ("$6::bigint", "30000000::bigint".to_owned()),
         ("$7::bigint", "7::bigint".to_owned()),
     ];
-    let text = literal.iter().fold(text, |text, (param, value)| text.replace(param, value));
-    touched(client, &text).await
+    literal.iter().fold(text, |text, (param, value)| text.replace(param, value))
 }
 
 /// What a statement without parameters touches.
@@ -302,6 +306,29 @@ async fn a_claim_costs_the_same_under_a_held_horizon() {
         let told = format!("on {version}: the first claim costs {first:?}, the hundredth {last:?}");
         assert!(first.rows >= 200 && last.rows <= first.rows * 2, "{told}");
         assert!(last.pages <= first.pages * 2, "{told}");
+        store.close().await.unwrap();
+    }
+}
+
+/// A batch of large bodies is larger than `work_mem`. They leave as they are stored, compressed, and only on their way to
+/// the client unpacked: nothing is sorted on disk.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_claim_of_large_bodies_needs_no_disk() {
+    for (version, database) in world::databases() {
+        let (store, client, _driver) = opened(&database.url()).await;
+        let fill = "set work_mem = '1MB';
+            insert into plans.queue (name) values ('q');
+            insert into plans.job (queue, id, name, data, created_at)
+                select 1, i, 'n', json_build_object('pad', repeat('x', 10000)), now() from generate_series(1, 1000) i;
+            insert into plans.job_live (queue, job, state, priority, seq, run_at, attempts)
+                select 1, i, 'w', 0, i, now(), 3 from generate_series(1, 1000) i;";
+        client.batch_execute(SESSION).await.unwrap();
+        client.batch_execute(fill).await.unwrap();
+        let text = format!("explain (analyze, buffers, format json) {}", claiming(1_000, 0));
+        let json: serde_json::Value = client.query_one(&text, &[]).await.unwrap().get(0);
+        let top = &json[0]["Plan"];
+        assert_eq!(top["Actual Rows"].as_f64(), Some(1_000.0), "on {version}");
+        assert_eq!(top["Temp Written Blocks"].as_i64(), Some(0), "on {version}: {json:#}");
         store.close().await.unwrap();
     }
 }

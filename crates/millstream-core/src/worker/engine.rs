@@ -2,8 +2,10 @@
 //! taken ahead of its slot waits in its queue's lane, from where a task that is done with a job takes the next.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
+    task::Poll,
     time::Duration,
 };
 
@@ -73,8 +75,15 @@ impl Drop for Unwinding<'_> {
 
 type Waiting = Pin<Box<dyn Future<Output = Wake> + Send>>;
 
+/// Claims under way at once: while the answer of one is read and its jobs run, the store works on the next.
+const CLAIMS: usize = 2;
+
 /// A claim under way.
 type Claiming = Pin<Box<dyn Future<Output = Asked> + Send>>;
+
+/// The claims under way, in the order in which they were sent.
+#[derive(Default)]
+struct Claims(VecDeque<(Claiming, Option<Asked>)>);
 
 /// What was asked for, when, and what came of it.
 struct Asked {
@@ -83,10 +92,37 @@ struct Asked {
     claimed: Result<Vec<Claimed>>,
 }
 
-async fn answer(claiming: &mut Option<Claiming>) -> Asked {
-    match claiming {
-        Some(claim) => claim.await,
-        None => std::future::pending().await,
+impl Claims {
+    fn has_room(&self) -> bool {
+        self.0.len() < CLAIMS
+    }
+
+    fn are_any(&self) -> bool {
+        !self.0.is_empty()
+    }
+
+    fn push(&mut self, claiming: Claiming) {
+        self.0.push_back((claiming, None));
+    }
+
+    /// The next answer, in the order of the claims; all of them go on meanwhile. Never ends while there are none.
+    async fn answer(&mut self) -> Asked {
+        std::future::poll_fn(|cx| {
+            for (claiming, asked) in self.0.iter_mut().filter(|(_, asked)| asked.is_none()) {
+                if let Poll::Ready(answer) = claiming.as_mut().poll(cx) {
+                    *asked = Some(answer);
+                }
+            }
+            let first = self.0.front_mut().and_then(|(_, asked)| asked.take());
+            match first {
+                Some(asked) => {
+                    self.0.pop_front();
+                    Poll::Ready(asked)
+                }
+                None => Poll::Pending,
+            }
+        })
+        .await
     }
 }
 
@@ -95,13 +131,11 @@ impl Engine {
     /// meanwhile.
     pub(crate) async fn run(self, mut grace: watch::Receiver<Duration>) {
         let mut running = JoinSet::new();
-        let claiming = self.take_until_stopped(&mut running).await;
+        let claims = self.take_until_stopped(&mut running).await;
         let waiting = self.lanes.close();
         self.held.fire_all(CancelReason::Stopping);
         self.give_back(waiting).await;
-        if let Some(claim) = claiming {
-            self.give_back_late(claim).await;
-        }
+        self.give_back_late(claims).await;
         let stopped_at = self.clock.monotonic();
         while !running.is_empty() {
             let allowed = *grace.borrow_and_update();
@@ -120,34 +154,42 @@ impl Engine {
         running.abort_all();
     }
 
-    /// A claim that was under way when the worker was told to stop.
-    async fn give_back_late(&self, claim: Claiming) {
-        match tokio::time::timeout(STOP_PATIENCE, claim).await {
-            Ok(Asked { claimed: Ok(claimed), .. }) => {
-                self.give_back(claimed.into_iter().map(|job| job.claim).collect()).await;
+    /// What claims take that were under way when the worker was told to stop.
+    async fn give_back_late(&self, mut claims: Claims) {
+        let mut late = Vec::new();
+        let answers = async {
+            while claims.are_any() {
+                match claims.answer().await.claimed {
+                    Ok(claimed) => late.extend(claimed.into_iter().map(|job| job.claim)),
+                    Err(error) => tracing::warn!(%error, "failed to claim"),
+                }
             }
-            Ok(Asked { claimed: Err(error), .. }) => tracing::warn!(%error, "failed to claim"),
-            Err(_) => tracing::warn!("the store did not answer a claim in time; what it took comes back by its lease"),
+        };
+        if tokio::time::timeout(STOP_PATIENCE, answers).await.is_err() {
+            tracing::warn!("the store did not answer a claim in time; what it took comes back by its lease");
         }
+        self.give_back(late).await;
     }
 
-    /// Answers the claim that is under way when it is told to stop.
-    async fn take_until_stopped(&self, running: &mut JoinSet<()>) -> Option<Claiming> {
+    /// Answers the claims that are under way when it is told to stop.
+    async fn take_until_stopped(&self, running: &mut JoinSet<()>) -> Claims {
         let mut hungry = true;
+        // A look while a claim is under way asks for what that one does not ask for, so it does not count for the rest.
+        let mut again = false;
         let mut waiting = self.register().await;
-        let mut claiming: Option<Claiming> = None;
+        let mut claims = Claims::default();
         loop {
-            // One claim at a time: two would only take from each other.
-            if hungry && claiming.is_none() {
-                hungry = false;
-                claiming = self.ask();
+            if hungry && claims.has_room() {
+                (hungry, again) = (false, claims.are_any());
+                if let Some(claiming) = self.ask() {
+                    claims.push(claiming);
+                }
             }
             tokio::select! {
                 biased;
-                () = self.stop.cancelled() => return claiming,
-                asked = answer(&mut claiming) => {
-                    claiming = None;
-                    hungry |= self.take(asked, running);
+                () = self.stop.cancelled() => return claims,
+                asked = claims.answer() => {
+                    hungry |= self.take(asked, running) | std::mem::take(&mut again);
                     // Paused while the claim was under way.
                     self.give_back(self.lanes.take_paused()).await;
                 }
@@ -179,10 +221,10 @@ impl Engine {
     async fn register(&self) -> Waiting {
         let (jobs, queues) = (self.jobs.clone(), self.lanes.queues());
         let mut waiting: Waiting = Box::pin(async move { jobs.wait(&queues).await });
-        let early = std::future::poll_fn(|cx| std::task::Poll::Ready(waiting.as_mut().poll(cx))).await;
+        let early = std::future::poll_fn(|cx| Poll::Ready(waiting.as_mut().poll(cx))).await;
         match early {
-            std::task::Poll::Pending => waiting,
-            std::task::Poll::Ready(wake) => Box::pin(std::future::ready(wake)),
+            Poll::Pending => waiting,
+            Poll::Ready(wake) => Box::pin(std::future::ready(wake)),
         }
     }
 
@@ -317,5 +359,43 @@ impl Slot {
             tracing::warn!(job = %claim, %error, "failed to give back a job; it comes back by its lease");
         }
         self.held.drop_claim(claim);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// A claim that is answered when the sender says how many queues it was for.
+    fn claiming() -> (oneshot::Sender<usize>, Claiming) {
+        let (answer, answered) = oneshot::channel();
+        let claiming = Box::pin(async move {
+            let queue = crate::QueueName::new("q").unwrap();
+            let wants = vec![Want { queue, at_most: 1 }; answered.await.unwrap()];
+            Asked { wants, at: Duration::ZERO, claimed: Ok(Vec::new()) }
+        });
+        (answer, claiming)
+    }
+
+    #[tokio::test]
+    async fn claims_are_answered_in_their_order() {
+        let mut claims = Claims::default();
+        let ((first, claim), (second, next)) = (claiming(), claiming());
+        claims.push(claim);
+        assert!(claims.has_room());
+        claims.push(next);
+        assert!(!claims.has_room());
+        second.send(2).unwrap();
+        tokio::select! {
+            biased;
+            _ = claims.answer() => panic!("the first was not answered"),
+            () = std::future::ready(()) => {}
+        }
+        first.send(1).unwrap();
+        assert_eq!(claims.answer().await.wants.len(), 1);
+        assert_eq!(claims.answer().await.wants.len(), 2);
+        assert!(!claims.are_any());
     }
 }

@@ -46,32 +46,62 @@ pub(crate) struct Lane {
     pub(crate) running: u32,
     /// Whether the last claim filled every slot, so that there may be more.
     more: bool,
-    /// Whether a claim is under way, or asked for.
-    asking: bool,
+    /// Jobs that claims under way ask for.
+    asked: u32,
+    /// Whether the engine was told that more is wanted, and has not looked since.
+    told: bool,
     ready: VecDeque<Ready>,
     pace: Pace,
 }
 
 impl Lane {
     pub(crate) fn new(concurrency: u32) -> Self {
-        let (active, paused, running, more, asking) = (false, false, 0, false, false);
-        Self { concurrency, active, paused, running, more, asking, ready: VecDeque::new(), pace: Pace::default() }
+        Self {
+            concurrency,
+            active: false,
+            paused: false,
+            running: 0,
+            more: false,
+            asked: 0,
+            told: false,
+            ready: VecDeque::new(),
+            pace: Pace::default(),
+        }
     }
 
     fn takes(&self) -> bool {
         self.active && !self.paused
     }
 
-    /// How many jobs to ask for. What is taken ahead is asked for when half of it is gone, not one by one.
+    /// How many jobs to ask for, beside what is asked for already. What is taken ahead is asked for when half of it is
+    /// gone, not one by one.
+    ///
+    /// A second claim beside the first only where there is known to be more, and where jobs run side by side: two
+    /// claims may take from each other, and one slot's jobs must run in the order of the queue.
     fn wanted(&self) -> u32 {
-        if !self.takes() {
+        if !self.takes() || (self.asked > 0 && !(self.more && self.concurrency > 1)) {
             return 0;
         }
-        let (ahead, waiting) = (self.pace.ahead(self.concurrency), u32::try_from(self.ready.len()).unwrap_or(u32::MAX));
-        if waiting > ahead / 2 || (waiting == ahead && self.running >= self.concurrency) {
+        let ahead = self.pace.ahead(self.concurrency);
+        let coming = u32::try_from(self.ready.len()).unwrap_or(u32::MAX).saturating_add(self.asked);
+        if coming > ahead / 2 || (coming == ahead && self.running >= self.concurrency) {
             return 0;
         }
-        (self.concurrency + ahead).saturating_sub(self.running + waiting)
+        (self.concurrency + ahead).saturating_sub(self.running.saturating_add(coming))
+    }
+
+    /// Whether to tell the engine that it may ask for more.
+    fn runs_low(&mut self) -> bool {
+        let low = self.more && !self.told && self.wanted() > 0;
+        self.told |= low;
+        low
+    }
+
+    /// The next job for a slot; notes how long it has waited for it.
+    fn next(&mut self, now: Duration) -> Option<Ready> {
+        let ready = self.ready.pop_front()?;
+        self.pace.waited(now.saturating_sub(ready.since), now);
+        Some(ready)
     }
 
     fn has_slot(&self) -> bool {
@@ -112,8 +142,9 @@ impl Lanes {
         let mut wants = Vec::new();
         for (queue, lane) in self.lock().iter_mut() {
             let at_most = lane.wanted();
-            lane.asking = at_most > 0;
-            if lane.asking {
+            lane.told = false;
+            if at_most > 0 {
+                lane.asked += at_most;
                 wants.push(Want { queue: queue.clone(), at_most });
             }
         }
@@ -129,7 +160,7 @@ impl Lanes {
         let mut lanes = self.lock();
         for want in wants {
             if let Some(lane) = lanes.get_mut(&want.queue) {
-                lane.asking = false;
+                lane.asked = lane.asked.saturating_sub(want.at_most);
             }
         }
     }
@@ -149,7 +180,7 @@ impl Lanes {
         for want in wants {
             let Some(lane) = lanes.get_mut(&want.queue) else { continue };
             let jobs = by_queue.remove(&want.queue).unwrap_or_default();
-            lane.asking = false;
+            lane.asked = lane.asked.saturating_sub(want.at_most);
             lane.more = jobs.len() >= want.at_most as usize || all >= CLAIM_BATCH_MAX as usize;
             if lane.more {
                 lane.pace.full(lane.concurrency);
@@ -161,11 +192,11 @@ impl Lanes {
 
     /// Jobs whose slots are free; their slots are taken now.
     pub(crate) fn starts(&self) -> Vec<Ready> {
-        let mut starts = Vec::new();
+        let (mut starts, now) = (Vec::new(), self.now());
         for lane in self.lock().values_mut() {
             while lane.has_slot() {
                 lane.running += 1;
-                starts.extend(lane.ready.pop_front());
+                starts.extend(lane.next(now));
             }
         }
         starts
@@ -173,17 +204,16 @@ impl Lanes {
 
     /// A job that began then has ended: the next one for its slot, or the slot is free.
     pub(crate) fn ended(&self, queue: &QueueName, began: Duration) -> Next {
-        let took = self.now().saturating_sub(began);
+        let now = self.now();
         let mut lanes = self.lock();
         let Some(lane) = lanes.get_mut(queue) else { return Next::None };
-        lane.pace.ended(took);
+        lane.pace.ended(now.saturating_sub(began));
         let keeps = lane.takes() && lane.running <= lane.concurrency;
-        let next = if keeps { lane.ready.pop_front() } else { None };
+        let next = if keeps { lane.next(now) } else { None };
         if next.is_none() {
             lane.running -= 1;
         }
-        let low = lane.more && !lane.asking && lane.wanted() > 0;
-        lane.asking |= low;
+        let low = lane.runs_low();
         drop(lanes);
         if low {
             self.low.notify_one();
@@ -233,5 +263,107 @@ impl Lanes {
             }
         }
         claims
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+
+    const MANY: u32 = 10;
+
+    fn queue() -> QueueName {
+        QueueName::new("q").unwrap()
+    }
+
+    /// One queue whose handlers are short and whose claims were full, so that much is taken ahead.
+    fn lanes(concurrency: u32) -> Lanes {
+        let mut lane = Lane::new(concurrency);
+        lane.active = true;
+        (0..20).for_each(|_| lane.pace.full(concurrency));
+        (0..50).for_each(|_| lane.pace.ended(Duration::from_micros(3)));
+        let lanes = Lanes::default();
+        lanes.lock().insert(queue(), lane);
+        lanes
+    }
+
+    fn asked(lanes: &Lanes) -> u32 {
+        lanes.wants().iter().map(|want| want.at_most).sum()
+    }
+
+    fn answer(lanes: &Lanes, asked: u32, jobs: u32) {
+        let job = |number: u32| Claimed {
+            claim: ClaimRef {
+                queue: queue(),
+                job: crate::JobId::new(number.to_string()).unwrap(),
+                token: number.to_string().into(),
+            },
+            name: crate::JobName::new("n").unwrap(),
+            life: "1".into(),
+            data: Value::Null,
+            attempt: 1,
+            attempts: 1,
+            timeout: None,
+            trace: None,
+        };
+        let claimed = (0..jobs).map(|number| (Cancellation::default(), job(number))).collect();
+        lanes.claimed(&[Want { queue: queue(), at_most: asked }], claimed);
+        // However slow this machine is, none has waited for long.
+        let mut all = lanes.lock();
+        all.values_mut().flat_map(|lane| &mut lane.ready).for_each(|ready| ready.since = Duration::MAX);
+    }
+
+    /// Runs so many of what waits.
+    fn run(lanes: &Lanes, jobs: usize) {
+        for _ in 0..jobs {
+            lanes.ended(&queue(), Duration::MAX);
+        }
+    }
+
+    #[test]
+    fn two_claims_share_what_is_taken_ahead() {
+        let lanes = lanes(MANY);
+        let ahead = CLAIM_BATCH_MAX;
+        assert_eq!(asked(&lanes), ahead + MANY);
+        // Nothing is known of the queue yet: one claim.
+        assert_eq!(asked(&lanes), 0);
+        answer(&lanes, ahead + MANY, ahead + MANY);
+        assert_eq!(lanes.starts().len(), MANY as usize);
+        assert_eq!(asked(&lanes), 0);
+        run(&lanes, ahead as usize / 2);
+        let first = asked(&lanes);
+        assert_eq!(first, ahead / 2);
+        assert_eq!(asked(&lanes), 0);
+        // While it is under way, the other half ends: a second one, and never more than there is room for.
+        run(&lanes, ahead as usize / 2);
+        assert_eq!(asked(&lanes), ahead / 2);
+        assert_eq!(asked(&lanes), 0);
+    }
+
+    #[test]
+    fn one_slot_has_one_claim() {
+        let lanes = lanes(1);
+        let first = asked(&lanes);
+        answer(&lanes, first, first);
+        assert_eq!(lanes.starts().len(), 1);
+        run(&lanes, first as usize - 1);
+        assert!(asked(&lanes) > 0);
+        run(&lanes, 1);
+        assert_eq!(asked(&lanes), 0);
+    }
+
+    #[test]
+    fn a_queue_that_seems_empty_has_one_claim() {
+        let lanes = lanes(MANY);
+        let first = asked(&lanes);
+        answer(&lanes, first, first - 1);
+        assert_eq!(lanes.starts().len(), MANY as usize);
+        run(&lanes, first as usize - 1);
+        assert!(asked(&lanes) > 0);
+        assert_eq!(asked(&lanes), 0);
+        lanes.refused(&[Want { queue: queue(), at_most: first }]);
+        assert!(asked(&lanes) > 0, "a claim that failed is asked for again");
     }
 }

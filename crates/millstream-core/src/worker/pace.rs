@@ -7,8 +7,11 @@ use serde_json::Value;
 use crate::limits::CLAIM_BATCH_MAX;
 
 /// Work that is taken ahead: what all slots together do in this time. Long enough that a claim's commit is small
-/// beside it, short enough that no other process would have begun the jobs much earlier.
+/// beside it, short enough that no other process would have begun the jobs much earlier, and that few jobs that never
+/// started burn an attempt when the process is killed.
 const AHEAD: Duration = Duration::from_millis(50);
+/// Jobs that are taken ahead: a claim or two, however short the handlers are. More no longer gains speed.
+const AHEAD_JOBS: u32 = CLAIM_BATCH_MAX;
 /// Bytes of payloads that are taken ahead.
 const AHEAD_BYTES: usize = 16 * 1024 * 1024;
 /// The weight of the latest of the durations in their mean: about the last sixteen count.
@@ -23,8 +26,12 @@ pub(crate) struct Pace {
     seen: u32,
     /// Mean payload of the last claim.
     bytes: usize,
-    /// Doubled with every claim that was full: a queue with a short backlog is not emptied by one process.
+    /// Doubled with every claim that was full: a queue with a short backlog is not emptied by one process. Halved
+    /// when jobs waited for their slot for longer than [`AHEAD`]: the machine, or the store that settles, is slower
+    /// than the handlers are.
     grown: u32,
+    /// When it was halved last: those that waited meanwhile were taken by the old number.
+    halved_at: Duration,
 }
 
 impl Pace {
@@ -35,7 +42,15 @@ impl Pace {
 
     /// After a claim that brought all it asked for.
     pub(crate) fn full(&mut self, concurrency: u32) {
-        self.grown = self.grown.saturating_mul(2).max(concurrency).min(CLAIM_BATCH_MAX);
+        self.grown = self.grown.saturating_mul(2).max(concurrency).min(AHEAD_JOBS);
+    }
+
+    /// A job got its slot `now`, after it was here for so long.
+    pub(crate) fn waited(&mut self, waited: Duration, now: Duration) {
+        if waited > AHEAD && now.saturating_sub(waited) >= self.halved_at {
+            self.grown /= 2;
+            self.halved_at = now;
+        }
     }
 
     pub(crate) fn weigh(&mut self, payloads: impl Iterator<Item = usize>) {
@@ -89,7 +104,7 @@ mod tests {
 
     #[test]
     fn short_handlers_get_large_batches() {
-        assert_eq!(after(Duration::from_micros(3)).ahead(10), CLAIM_BATCH_MAX);
+        assert_eq!(after(Duration::from_micros(3)).ahead(10), AHEAD_JOBS);
         assert_eq!(after(Duration::from_millis(5)).ahead(10), 100);
     }
 
@@ -108,6 +123,24 @@ mod tests {
         assert_eq!(pace.ahead(10), 10);
         pace.stuck();
         assert_eq!(pace.ahead(10), 0);
+    }
+
+    #[test]
+    fn jobs_that_wait_for_long_halve_what_is_taken_ahead() {
+        let ms = Duration::from_millis;
+        let mut pace = after(Duration::from_micros(3));
+        pace.waited(AHEAD, ms(1_000));
+        assert_eq!(pace.ahead(10), AHEAD_JOBS);
+        // A batch that waited halves it once, not once a job.
+        pace.waited(ms(60), ms(1_000));
+        pace.waited(ms(61), ms(1_001));
+        pace.waited(ms(80), ms(1_020));
+        assert_eq!(pace.ahead(10), AHEAD_JOBS / 2);
+        // The next batch, taken since, waited again.
+        pace.waited(ms(60), ms(1_100));
+        assert_eq!(pace.ahead(10), AHEAD_JOBS / 4);
+        pace.full(10);
+        assert_eq!(pace.ahead(10), AHEAD_JOBS / 2);
     }
 
     #[test]

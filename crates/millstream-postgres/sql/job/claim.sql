@@ -1,6 +1,8 @@
 -- Takes ready jobs of many queues: by priority, then in the order in which they became ready; paused queues skipped.
 -- What is more urgent than the floor's priority is looked at whole, the rest from the floor on: so a held horizon,
 -- which keeps the entries of taken jobs in the index, does not slow the search.
+-- Bodies leave as they are stored, uncast: a cast would unpack them before the sort, and a batch of large ones would be
+-- sorted on disk.
 -- $1 queues, $2 how many of each, $3 and $4 the floor's priority and number of each, $5 how many in all, $6 lease in
 -- microseconds, $7 salt of the claims. Rides job_ready, then job_pkey.
 with clock as materialized (
@@ -10,22 +12,21 @@ with clock as materialized (
     cross join lateral (select q.paused from {schema}.queue q where q.id = u.queue offset 0) q
     where not q.paused
 ), urgent as materialized (
-    select x.*, w.n from want w cross join lateral (
+    select x.* from want w cross join lateral (
         select l.ctid as tid, l.queue, l.priority, l.seq from {schema}.job_live l
         where l.queue = w.queue and l.state = 'w' and l.priority < w.priority
         order by l.priority, l.seq limit w.n for update skip locked
     ) x
 ), rest as materialized (
-    select x.*, w.n from want w cross join lateral (
+    select x.* from want w cross join lateral (
         select l.ctid as tid, l.queue, l.priority, l.seq from {schema}.job_live l
         where l.queue = w.queue and l.state = 'w' and (l.priority, l.seq) > (w.priority, w.seq)
-        order by l.priority, l.seq limit w.n for update skip locked
+        order by l.priority, l.seq limit w.n - (select count(*) from urgent u where u.queue = w.queue)
+        for update skip locked
     ) x
-), ranked as (
-    select x.*, row_number() over (partition by x.queue order by x.priority, x.seq) as place
-    from (select * from urgent union all select * from rest) x
 ), picked as materialized (
-    select r.tid from ranked r where r.place <= r.n order by r.priority, r.seq limit $5::bigint
+    select x.tid from (select * from urgent union all select * from rest) x
+    order by x.priority, x.seq limit $5::bigint
 ), taken as (
     update {schema}.job_live l
     set state = 'a', claim = (nextval('{schema}.claim_seq') << 16) | $7::bigint, attempt = l.attempt + 1,
@@ -40,7 +41,7 @@ with clock as materialized (
 select t.queue, t.job, t.claim, t.life, t.attempt, t.attempts, t.priority, t.seq, t.now, t.watched,
        b.key, b.created_at, b.name, b.data, b.trace, b.settings
 from taken t cross join lateral (
-    select j.key, j.created_at, j.name, j.data::text as data, j.trace::text as trace, j.settings::text as settings
+    select j.key, j.created_at, j.name, j.data, j.trace, j.settings
     from {schema}.job j where j.queue = t.queue and j.id = t.job offset 0
 ) b
 order by t.priority, t.seq

@@ -16,7 +16,7 @@ use super::held;
 use crate::{
     events,
     fault::{Fault, again},
-    rows::{self, OwnId, Time},
+    rows::{self, JsonText, OwnId, Time},
     shared::{Shared, lock, transact},
     sql::{On, Sql},
 };
@@ -143,15 +143,16 @@ fn claimed(shared: &Shared, row: &Row) -> Result<(Claimed, Option<QueueEvent>)> 
         at: row.get::<_, Time>("now").0,
         data: None,
     });
+    let text = |column: &str| row.get::<_, Option<JsonText<'_>>>(column).map(|JsonText(text)| text);
     let claimed = Claimed {
         claim: ClaimRef { queue, token: held::token(&id, job, row.get("claim")), job: id },
         name,
         life: life(job, row.get("life")),
-        data: rows::json(row.get("data"), place("data"))?,
+        data: rows::json(row.get::<_, JsonText<'_>>("data").0, place("data"))?,
         attempt,
         attempts: rows::count(i64::from(row.get::<_, i32>("attempts")), rows::at("job_live", &job)("attempts"))?,
-        timeout: rows::settings(row.get("settings"), job).timeout,
-        trace: rows::json_option(row.get("trace"), place("trace"))?,
+        timeout: rows::settings(text("settings"), job).timeout,
+        trace: rows::json_option(text("trace"), place("trace"))?,
     };
     Ok((claimed, event))
 }
