@@ -8,12 +8,14 @@
 
 mod beat;
 mod boss;
+mod call;
 mod claim;
 mod control;
 mod due;
 mod held;
 mod insert;
 mod list;
+mod literal;
 mod maintain;
 mod moves;
 mod options;
