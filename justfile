@@ -4,11 +4,11 @@
 _default:
     @just --list --unsorted
 
-# Watch it work: jobs, a retry, a crash and a schedule in an SQLite file that is thrown away
+# Watch it work: webhooks through a small pipeline, some of them retried, in memory
 demo:
     cargo run -p millstream-cli -- demo
 
-# Run every test; those of servers fetch and start their own
+# Run every test; those of Postgres and Node bring their own, nothing has to be installed
 test:
     cargo test --workspace
 

@@ -25,6 +25,7 @@ mod outcome;
 mod page;
 mod pattern;
 mod queue;
+mod retention;
 mod schedule;
 mod split;
 mod store;
@@ -63,6 +64,7 @@ pub use outcome::{Outcome, Settlement, Verdict};
 pub use page::Page;
 pub use pattern::Pattern;
 pub use queue::{JobCounts, JobsQuery, QueueEvent, QueueEventKind, QueueInfo};
+pub use retention::{Retention, RetentionHold, RetentionInfo};
 pub use schedule::{DueTicks, Missed, Schedule, ScheduleInfo, Timetable};
 pub use split::SplitJobStore;
 pub use store::{

@@ -14,6 +14,7 @@ use crate::{
     limits::{DELAY_MAX, ENQUEUE_BATCH_MAX},
     name::QueueName,
     payload,
+    retention::Retention,
 };
 
 /// How long a claim holds without a beat, by default. Long enough for a stopped disk or a slow failover, short
@@ -41,6 +42,8 @@ pub struct StoreOptions {
     pub signals: Signals,
     /// How often a subscription looks for itself: real time, the fallback of a lost signal.
     pub poll: Duration,
+    /// How long the log keeps events, while [`EventStore::set_retention`](crate::EventStore::set_retention) was not called.
+    pub retention: Retention,
 }
 
 impl Default for StoreOptions {
@@ -53,6 +56,7 @@ impl Default for StoreOptions {
             job_events: JobEvents::Off,
             signals: Signals::On,
             poll: POLL_DEFAULT,
+            retention: Retention::default(),
         }
     }
 }
@@ -129,6 +133,12 @@ impl QueueDefaults {
             ..job.clone()
         }
         .due(now);
+        // As a delay's bound: arithmetic must not leave the calendar, not even by rounding.
+        if let Some(due) = due
+            && due.checked_add(DELAY_MAX).is_err()
+        {
+            return Err(Error::invalid("time to run at", due, "a time before the calendar's last ten years"));
+        }
         Ok(Admitted { data, trace, settings: options.into(), due })
     }
 

@@ -32,7 +32,7 @@ mod stream;
 mod tls;
 
 pub use call::SqlCall;
-pub use options::{PostgresOptions, Retention};
+pub use options::PostgresOptions;
 pub use store::PostgresStore;
 pub use tls::SslMode;
 

@@ -22,6 +22,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0003_calls", include_str!("../migrations/0003_calls.sql")),
     ("0004_groups", include_str!("../migrations/0004_groups.sql")),
     ("0005_pgboss", include_str!("../migrations/0005_pgboss.sql")),
+    ("0006_retention", include_str!("../migrations/0006_retention.sql")),
 ];
 
 /// The oldest server that has all that is used.

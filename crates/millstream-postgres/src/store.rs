@@ -77,6 +77,7 @@ impl PostgresStore {
         look: impl AsyncFnOnce(&Client) -> Result<Option<String>>,
     ) -> Result<Self> {
         options.check()?;
+        store.retention.check()?;
         if store.lease < LEASE_MIN {
             return Err(Error::invalid("lease", store.lease, format!("at least {LEASE_MIN:?}")));
         }
@@ -112,7 +113,7 @@ impl PostgresStore {
             notify: options.notify,
             boss_channel,
             pooled: pooler,
-            retention: options.retention,
+            retention_every: options.retention_every,
             pool,
             texts,
             connector,

@@ -10,7 +10,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use millstream_core::{Capabilities, Error, Realm, Result, Signals as Wakes, Store, StoreOptions};
+use millstream_core::{Capabilities, Error, LEASE_MIN, Realm, Result, Signals as Wakes, Store, StoreOptions};
 use rusqlite::{Connection, OpenFlags};
 use tokio::sync::oneshot;
 
@@ -89,7 +89,7 @@ impl SqliteStore {
     /// # Errors
     ///
     /// [`Error::Config`] for a path that is no file of ours or cannot be used, [`Error::Schema`] for a file that a
-    /// newer build wrote.
+    /// newer build wrote, [`Error::Invalid`] for a lease below [`LEASE_MIN`].
     pub async fn open(path: impl AsRef<Path>, options: StoreOptions) -> Result<Arc<Self>> {
         let path = path.as_ref().to_owned();
         let (reply, opened) = oneshot::channel();
@@ -105,8 +105,10 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] if the machine has no memory or threads to give.
+    /// [`Error::Unavailable`] if the machine has no memory or threads to give, [`Error::Invalid`] for a lease below
+    /// [`LEASE_MIN`].
     pub fn memory(options: StoreOptions) -> Result<Arc<Self>> {
+        check(&options)?;
         let conn = schema::open_memory()?;
         let shared = shared(&conn, Path::new(":memory:"), options, false)?;
         let writer = Writer::new();
@@ -152,7 +154,15 @@ impl SqliteStore {
     }
 }
 
+fn check(options: &StoreOptions) -> Result<()> {
+    match options.lease < LEASE_MIN {
+        true => Err(Error::invalid("lease", options.lease, format!("at least {LEASE_MIN:?}"))),
+        false => Ok(()),
+    }
+}
+
 fn open(path: &Path, options: StoreOptions) -> Result<Arc<SqliteStore>> {
+    check(&options)?;
     let conn = schema::open_file(path)?;
     let shared = shared(&conn, path, options, true)?;
     let heart = heart_connection(path)?;
@@ -193,6 +203,7 @@ fn heart_connection(path: &Path) -> Result<Connection> {
 
 fn shared(conn: &Connection, path: &Path, options: StoreOptions, on_disk: bool) -> Result<Arc<Shared>> {
     schema::migrate(conn, path, &schema::store_id(&*options.clock))?;
+    crate::events::retention::check(&options.retention)?;
     let store = conn.first(sql::LEDGER_STORE, [], |row| row.get::<_, String>(0));
     let store = store.map_err(|fault| fault.told("read the store's name"))?.unwrap_or_default();
     let realm = Realm::new(format!("sqlite:{store}"));

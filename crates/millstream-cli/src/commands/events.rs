@@ -1,6 +1,7 @@
 //! `millstream events`.
 
 mod groups;
+mod retention;
 
 use std::sync::Arc;
 
@@ -33,6 +34,9 @@ pub(crate) enum Events {
     /// Look at consumer groups and steer them.
     #[command(subcommand)]
     Groups(groups::Groups),
+    /// How long the log keeps events: look, set, and remove now what is past it.
+    #[command(subcommand)]
+    Retention(retention::Retention),
 }
 
 #[derive(Debug, Args)]
@@ -50,10 +54,10 @@ pub(crate) struct Query {
     #[arg(long, value_name = "POSITION")]
     up_to: Option<u64>,
     /// Only events at or after this time.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = args::time)]
     since: Option<Timestamp>,
     /// Only events before this time.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = args::time)]
     until: Option<Timestamp>,
     /// The newest first.
     #[arg(long)]
@@ -122,6 +126,7 @@ impl Events {
             Self::Append(add) => add.run(session).await,
             Self::Tail(tail) => tail.run(session).await,
             Self::Groups(groups) => groups.run(session).await,
+            Self::Retention(retention) => retention.run(session).await,
         }
     }
 }

@@ -47,7 +47,7 @@ pub(crate) struct Work {
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<JobName>,
     /// The command.
-    #[arg(long, value_name = "COMMAND")]
+    #[arg(long, value_name = "COMMAND", value_parser = command)]
     exec: String,
     /// How many jobs of each queue run at once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(CONCURRENCY_MAX)))]
@@ -61,6 +61,11 @@ pub(crate) struct Work {
     /// How long a job waits whose command exits with 75.
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
     snooze: Duration,
+}
+
+/// An empty command would complete every job without doing anything: mostly a variable that is not set.
+fn command(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("expected a command for `sh -c`".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 impl Work {

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use millstream_core::{
     Append, Appended, BoxStream, Capabilities, ClaimRef, Claimed, Enqueued, Event, EventQuery, EventStore, GroupStore,
     Job, JobCounts, JobId, JobStore, JobsQuery, NewJob, Page, Pattern, Progress, QueueEvent, QueueInfo, QueueName,
-    QueueProvider, Realm, Result, Schedule, ScheduleInfo, Settlement, Signal, StartFrom, StateOp, StateStore, Store,
-    StoreOptions, Timestamp, Verdict, Wake, Want, Work,
+    QueueProvider, Realm, Result, Retention, RetentionInfo, Schedule, ScheduleInfo, Settlement, Signal, StartFrom,
+    StateOp, StateStore, Store, StoreOptions, Timestamp, Verdict, Wake, Want, Work,
 };
 use serde_json::Value;
 use tokio::{sync::mpsc, task::JoinSet};
@@ -292,6 +292,18 @@ impl EventStore for PgBossStore {
 
     fn groups(&self) -> Result<Arc<dyn GroupStore>> {
         Ok(Groups::of(Arc::new(self.clone()), self.boss().clone()))
+    }
+
+    async fn retention(&self) -> Result<RetentionInfo> {
+        self.inner.native.retention().await
+    }
+
+    async fn set_retention(&self, retention: Option<&Retention>) -> Result<()> {
+        self.inner.native.set_retention(retention).await
+    }
+
+    async fn expire_events(&self) -> Result<u64> {
+        self.inner.native.expire_events().await
     }
 }
 

@@ -218,6 +218,10 @@ faults! {
     ForgetsStart,
     /// A position beyond the log is as good as its end.
     SilentRestore,
+    /// What retention removed is skipped in silence.
+    SilentTruncation,
+    /// Retention takes what groups still need.
+    RetentionForgetsGroups,
     // Groups.
     /// Every consumer has a checkpoint of its own, which ends with it: the original design.
     GroupOfOne,
