@@ -10,11 +10,12 @@ use millstream_core::{
     Enqueued, JobId, JobName, NewJob, QueueEvent, QueueEventKind, QueueName, Result, RunAt, Timestamp,
     check_enqueue_batch, payload,
 };
-use tokio_postgres::Row;
+use tokio_postgres::{Row, types::ToSql};
 use uuid::Uuid;
 
 use super::{
     boss::{Boss, Known, again},
+    literal::Column,
     sql::BossSql,
     words::{self, OptionsIn},
 };
@@ -334,50 +335,53 @@ impl<'a> Columns<'a> {
         self.beside.push(entry.is_beside(has_trace));
     }
 
+    /// In the order of the statement, after its first parameter.
+    fn all(&self) -> [&dyn Column; 27] {
+        [
+            &self.queue,
+            &self.id,
+            &self.data,
+            &self.priority,
+            &self.due,
+            &self.delay,
+            &self.singleton_key,
+            &self.every,
+            &self.later,
+            &self.slot,
+            &self.expire,
+            &self.deletion,
+            &self.retention,
+            &self.retry_limit,
+            &self.retry_delay,
+            &self.retry_backoff,
+            &self.retry_delay_max,
+            &self.group_id,
+            &self.group_tier,
+            &self.dead_letter,
+            &self.heartbeat,
+            &self.trace,
+            &self.own_key,
+            &self.own_name,
+            &self.own_options,
+            &self.removal,
+            &self.beside,
+        ]
+    }
+
     async fn run(&self, boss: &Boss, on: On<'_>, table: &Arc<str>) -> Result<Vec<Row>, Fault> {
         let after = *lock(&boss.intake);
-        let Self { queue, id, data, priority, due, delay, singleton_key, every, later, slot, expire, deletion, .. } =
-            self;
-        let Self { retention, retry_limit, retry_delay, retry_backoff, retry_delay_max, group_id, group_tier, .. } =
-            self;
-        let Self { dead_letter, heartbeat, trace, own_key, own_name, own_options, removal, beside, .. } = self;
-        boss.run_in(
-            on,
-            BossSql::Insert,
-            table,
-            &[
-                &after,
-                queue,
-                id,
-                data,
-                priority,
-                due,
-                delay,
-                singleton_key,
-                every,
-                later,
-                slot,
-                expire,
-                deletion,
-                retention,
-                retry_limit,
-                retry_delay,
-                retry_backoff,
-                retry_delay_max,
-                group_id,
-                group_tier,
-                dead_letter,
-                heartbeat,
-                trace,
-                own_key,
-                own_name,
-                own_options,
-                removal,
-                beside,
-            ],
-        )
-        .await
+        let first: &(dyn ToSql + Sync) = &after;
+        let params: Vec<&(dyn ToSql + Sync)> =
+            std::iter::once(first).chain(self.all().map(|column| column as &(dyn ToSql + Sync))).collect();
+        boss.run_in(on, BossSql::Insert, table, &params).await
     }
+}
+
+/// One job's parameters, each as text, for a transaction of its caller's.
+pub(crate) fn as_text(boss: &Boss, entry: &Entry) -> Vec<Option<String>> {
+    let columns = Columns::of(boss, std::iter::once(entry));
+    // What this process took in before says nothing of when the caller commits.
+    std::iter::once(None).chain(columns.all().map(|column| Some(column.literal()))).collect()
 }
 
 /// The id that finds a row: the caller's own, which is beside it, or the row's.

@@ -8,6 +8,7 @@
 
 mod beat;
 mod boss;
+mod call;
 mod claim;
 mod control;
 mod due;
@@ -16,6 +17,7 @@ mod held;
 mod insert;
 mod limit;
 mod list;
+mod literal;
 mod maintain;
 mod moves;
 mod options;

@@ -26,6 +26,7 @@ statements! {
     FlowClaim = "pgboss/flow_claim",
     InTheWay = "pgboss/in_the_way",
     Insert = "pgboss/insert",
+    InsertCall = "pgboss/insert_call",
     IsLive = "pgboss/is_live",
     LimitClear = "pgboss/limit_clear",
     LimitFind = "pgboss/limit_find",
@@ -81,6 +82,9 @@ statements! {
     Touch = "pgboss/touch",
     Unsubscribe = "pgboss/unsubscribe",
 }
+
+/// How many parameters `insert` has.
+const INSERT_PARAMS: usize = 28;
 
 impl BossSql {
     fn text(self) -> &'static str {
@@ -152,13 +156,24 @@ impl BossTexts {
         let part: String =
             pick.part().text().lines().filter(|line| !line.starts_with("-- ")).collect::<Vec<_>>().join("\n");
         let lines: Vec<&str> = sql.text().lines().filter(|line| self.has(line)).collect();
-        let text = seeks(&lines.join("\n").replace("{picked}", &part));
+        let whole = lines.join("\n").replace("{picked}", &part).replace("{insert}", &self.insert_as_text());
+        let text = seeks(&whole);
         let boss = format!("\"{}\"", self.theirs.as_str());
         let text = text
             .replace("{job}", &format!("{boss}.\"{table}\""))
             .replace("{boss}", &boss)
             .replace("{name}", self.theirs.as_str());
         self.ours.fill(&text)
+    }
+
+    /// All of `insert` but its answer, with parameters of text.
+    fn insert_as_text(&self) -> String {
+        let lines: Vec<&str> =
+            BossSql::Insert.text().lines().filter(|line| !line.starts_with("-- ") && self.has(line)).collect();
+        let whole = lines.join("\n");
+        let (body, _answer) = whole.rsplit_once("\nselect ").unwrap_or((&whole, ""));
+        (1..=INSERT_PARAMS)
+            .fold(body.to_owned(), |text, number| text.replace(&format!("${number}::"), &format!("${number}::text::")))
     }
 
     /// Whether their version has what a line is about: it ends with `-- from N` or `-- before N` where it may not.

@@ -110,6 +110,10 @@ impl PgBossStore {
         Ok(done)
     }
 
+    pub(crate) fn native(&self) -> &PostgresStore {
+        &self.inner.native
+    }
+
     pub(crate) fn boss(&self) -> &Arc<Boss> {
         &self.inner.boss
     }
