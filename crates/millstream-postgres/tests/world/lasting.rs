@@ -11,8 +11,8 @@ use millstream_core::{
     EventQuery, EventStore, GroupInfo, GroupName, GroupSpec, GroupStore, Job, JobCounts, JobId, JobStore, JobsQuery,
     Member, MemberView, NewJob, Page, Parked, ParkedNow, PartitionClaim, PartitionRead, PartitionRef, Pattern,
     Progress, QueueEvent, QueueInfo, QueueName, QueueProvider, ReadFrom, Realm, Result, Retention, RetentionInfo,
-    Schedule, ScheduleInfo, Settlement, Signal, StartFrom, StateOp, StateStore, Store, StoreOptions, Timestamp, Verdict,
-    Wake, Want, Work,
+    Schedule, ScheduleInfo, Settlement, Signal, StartFrom, StateOp, StateStore, Store, StoreOptions, Timestamp,
+    Verdict, Wake, Want, Work,
 };
 use millstream_postgres::{PostgresOptions, PostgresStore};
 use millstream_servers::fault::{Direction, Proxy};

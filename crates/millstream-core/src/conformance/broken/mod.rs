@@ -241,8 +241,6 @@ faults! {
     ImmortalMembers,
     /// A read says that it looked up to the log's end, wherever it stopped.
     UpToHead,
-    /// What retention took is passed over in silence.
-    SilentTruncation,
     /// A group is given events of every stream and type.
     GroupIgnoresPattern,
     /// A group that is written again begins anew.
