@@ -14,7 +14,7 @@ use millstream_postgres::{
 use millstream_servers::Version;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tokio_postgres::{AsyncMessage, Client, NoTls};
+use tokio_postgres::{AsyncMessage, Client, NoTls, types::ToSql};
 
 mod world;
 
@@ -667,6 +667,47 @@ async fn watchers_hear_their_own_layout() {
         for watcher in watching {
             watcher.close().await.unwrap();
         }
+        world.close().await;
+    }
+}
+
+/// A job is there with its caller's commit, as a store of the same queue would have written it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_is_there_with_the_callers_commit() {
+    for world in worlds().await {
+        let job = |id: &str| {
+            NewJob::new(q(), JobName::new("send").unwrap(), json!({ "to": "a\"d\\a,{}", "n": 1.5 }))
+                .id(JobId::new(id).unwrap())
+                .attempts(4)
+                .priority(-3)
+                .delay(Duration::from_secs(3_600))
+        };
+        let run = async |call: &millstream_postgres::SqlCall| {
+            let params: Vec<_> = call.params.iter().map(|param| param as &(dyn ToSql + Sync)).collect();
+            let row = world.client.query_one(&call.text, &params).await.unwrap();
+            (row.get::<_, String>("id"), row.get::<_, bool>("created"))
+        };
+        let call = world.store.enqueue_call(&job("mine")).await.unwrap();
+        world.run("begin").await;
+        assert_eq!(run(&call).await, ("mine".to_owned(), true), "on {}", world.version);
+        world.run("rollback").await;
+        assert_eq!(world.store.counts(&q()).await.unwrap().total(), 0);
+        assert_eq!(run(&call).await, ("mine".to_owned(), true), "on {}", world.version);
+        assert_eq!(run(&call).await, ("mine".to_owned(), false), "on {}", world.version);
+
+        world.store.enqueue(&[job("theirs")]).await.unwrap();
+        let columns = "data, priority, retry_limit, retry_delay, retry_backoff, expire_seconds, deletion_seconds, policy, \
+                       state, keep_until - start_after as kept";
+        let rows = world.rows(&format!("select {columns} from pgboss.job where name = 'q'")).await;
+        assert_eq!((rows.len(), &rows[0]), (2, &rows[1]), "on {}", world.version);
+        let found = world.store.job(&q(), &JobId::new("mine").unwrap()).await.unwrap().unwrap();
+        assert_eq!((found.state, found.settings.attempts), (JobState::Delayed, 4), "on {}", world.version);
+        assert_eq!(found.data, json!({ "to": "a\"d\\a,{}", "n": 1.5 }));
+
+        // Without an id of its caller's, and with nothing said.
+        let plain = NewJob::new(q(), JobName::from(&q()), json!("text"));
+        let (id, created) = run(&world.store.enqueue_call(&plain).await.unwrap()).await;
+        assert!(created && world.store.job(&q(), &JobId::new(id).unwrap()).await.unwrap().is_some());
         world.close().await;
     }
 }

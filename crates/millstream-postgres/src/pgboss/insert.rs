@@ -10,7 +10,7 @@ use millstream_core::{
     Enqueued, JobId, JobName, NewJob, QueueEvent, QueueEventKind, QueueName, Result, RunAt, Timestamp,
     check_enqueue_batch, payload,
 };
-use tokio_postgres::{Row, types::ToSql};
+use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::{
@@ -25,7 +25,7 @@ use crate::{
     queue::enqueue::join,
     rows::{self, Time},
     shared::{lock, transact},
-    sql::On,
+    sql::{On, Param},
 };
 
 /// A job that is complete and within bounds, in pg-boss's words. What is `None` is its queue's.
@@ -370,9 +370,9 @@ impl<'a> Columns<'a> {
 
     async fn run(&self, boss: &Boss, on: On<'_>, table: &Arc<str>) -> Result<Vec<Row>, Fault> {
         let after = *lock(&boss.intake);
-        let first: &(dyn ToSql + Sync) = &after;
-        let params: Vec<&(dyn ToSql + Sync)> =
-            std::iter::once(first).chain(self.all().map(|column| column as &(dyn ToSql + Sync))).collect();
+        let first: &(dyn Param + Sync) = &after;
+        let params: Vec<&(dyn Param + Sync)> =
+            std::iter::once(first).chain(self.all().map(|column| column as &(dyn Param + Sync))).collect();
         boss.run_in(on, BossSql::Insert, table, &params).await
     }
 }

@@ -1,18 +1,16 @@
 //! Columns of parameters as text, for drivers of which nothing is known.
 
-use tokio_postgres::types::ToSql;
-
-use crate::rows::Time;
+use crate::{rows::Time, sql::Param};
 
 /// A column of values: to be bound as an array, or written as the literal of one.
-pub(crate) trait Column: ToSql + Sync {
+pub(crate) trait Column: Param + Sync {
     /// As Postgres reads an array.
     fn literal(&self) -> String;
 }
 
 impl<T: Element> Column for Vec<T>
 where
-    Self: ToSql + Sync,
+    Self: Param + Sync,
 {
     fn literal(&self) -> String {
         let elements: Vec<String> = self.iter().map(|element| quoted(element.text().as_deref())).collect();
