@@ -27,7 +27,7 @@ async fn page(shared: &Shared, query: &EventQuery) -> Result<Vec<Row>, Fault> {
     if let Some(after) = query.after {
         // Behind the rows: what retention removed meanwhile was not read.
         let first = Head::read(shared, on).await?.first;
-        if after + 1 < first {
+        if after.saturating_add(1) < first {
             return Err(Error::Truncated { requested: after, first }.into());
         }
     }

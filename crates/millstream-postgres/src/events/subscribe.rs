@@ -89,7 +89,7 @@ impl Head {
         if position > self.pos {
             return Err(Error::LogWentBack { requested: position, head: self.pos });
         }
-        if position + 1 < self.first {
+        if position.saturating_add(1) < self.first {
             return Err(Error::Truncated { requested: position, first: self.first });
         }
         Ok(())

@@ -13,6 +13,7 @@ mod control;
 mod due;
 mod held;
 mod insert;
+mod limit;
 mod list;
 mod maintain;
 mod moves;

@@ -10,8 +10,9 @@ use millstream_core::{
     Append, Appended, BoxStream, Capabilities, ClaimRef, Claimed, CursorMove, Effects, Enqueued, Error, Event,
     EventQuery, EventStore, GroupInfo, GroupName, GroupSpec, GroupStore, Job, JobCounts, JobId, JobStore, JobsQuery,
     Member, MemberView, NewJob, Page, Parked, ParkedNow, PartitionClaim, PartitionRead, PartitionRef, Pattern,
-    Progress, QueueEvent, QueueInfo, QueueName, QueueProvider, ReadFrom, Realm, Result, Schedule, ScheduleInfo,
-    Settlement, Signal, StartFrom, StateOp, StateStore, Store, StoreOptions, Timestamp, Verdict, Wake, Want, Work,
+    Progress, QueueEvent, QueueInfo, QueueName, QueueProvider, ReadFrom, Realm, Result, Retention, RetentionInfo,
+    Schedule, ScheduleInfo, Settlement, Signal, StartFrom, StateOp, StateStore, Store, StoreOptions, Timestamp,
+    Verdict, Wake, Want, Work,
 };
 use millstream_postgres::{PostgresOptions, PostgresStore};
 use millstream_servers::fault::{Direction, Proxy};
@@ -252,6 +253,18 @@ impl EventStore for Lasting {
 
     async fn head(&self) -> Result<u64> {
         lasting!(self.weather, self.store.head())
+    }
+
+    async fn retention(&self) -> Result<RetentionInfo> {
+        lasting!(self.weather, self.store.retention())
+    }
+
+    async fn set_retention(&self, retention: Option<&Retention>) -> Result<()> {
+        lasting!(self.weather, self.store.set_retention(retention))
+    }
+
+    async fn expire_events(&self) -> Result<u64> {
+        lasting!(self.weather, self.store.expire_events())
     }
 
     fn groups(&self) -> Result<Arc<dyn GroupStore>> {
