@@ -289,8 +289,8 @@ impl GroupHandler for Handler {
 /// A consumer that nothing wakes but the store's signals, and what its handler was given.
 struct Running {
     handled: mpsc::UnboundedReceiver<u64>,
-    /// Held for its beats, which never come.
-    _seen: watch::Sender<Seen>,
+    /// What its beats bring, which never come by themselves.
+    seen: watch::Sender<Seen>,
     _task: JoinSet<Result<()>>,
 }
 
@@ -322,10 +322,15 @@ fn run_with(store: &Arc<Scripted>, free: u16, options: GroupOptions) -> Running 
     let (held, stop) = (Arc::new(Held::new(LEASE)), CancellationToken::new());
     let mut task = JoinSet::new();
     task.spawn(Engine::new(Arc::new(runner), held, watched, view, stop, watch::Sender::new(0)).run());
-    Running { handled, _seen: seen, _task: task }
+    Running { handled, seen, _task: task }
 }
 
 impl Running {
+    fn pause(&self, paused: bool) {
+        let view = MemberView { share: 1, members: 1, paused, lost: Vec::new(), free: 0 };
+        self.seen.send_replace(Seen::View(Arc::new(view)));
+    }
+
     async fn next(&mut self) -> u64 {
         tokio::time::timeout(PATIENCE, self.handled.recv()).await.expect("no signal is missed").unwrap()
     }
@@ -390,13 +395,16 @@ async fn no_cursor_passes_what_was_not_delivered() {
             backoff: Backoff::fixed(Duration::ZERO),
             ..GroupOptions::default()
         };
-        let _running = run_with(&store, 1, options);
+        let running = run_with(&store, 1, options);
         for _ in 0..60 {
             store.head.send_modify(|head| *head += 1 + store.below(20));
+            // What was read before a pause waits, and ticks go on.
+            running.pause(store.below(4) == 0);
             if store.below(3) == 0 {
                 tokio::time::sleep(Duration::from_millis(store.below(3))).await;
             }
         }
+        running.pause(false);
         let head = *store.head.borrow();
         let mut cursor = store.cursor.subscribe();
         let caught_up = tokio::time::timeout(PATIENCE, cursor.wait_for(|cursor| *cursor == head)).await.is_ok();
