@@ -4,7 +4,7 @@
 _default:
     @just --list --unsorted
 
-# Watch it work: jobs, a retry, a crash and a schedule in an SQLite file that is thrown away
+# Watch it work: webhooks through a small pipeline, some of them retried, in memory
 demo:
     cargo run -p millstream-cli -- demo
 

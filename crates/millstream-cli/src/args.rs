@@ -3,7 +3,10 @@
 use std::{io::Read as _, time::Duration};
 
 use clap::Args;
-use millstream::{Backoff, JobOptions, Removal, limits::DELAY_MAX};
+use millstream::{
+    Backoff, JobOptions, Removal, Timestamp,
+    limits::{ATTEMPTS_MAX, DELAY_MAX},
+};
 use serde_json::Value;
 
 use crate::{failure::Failure, lines};
@@ -23,6 +26,14 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     };
     let duration = number.checked_mul(unit).map(Duration::from_millis).filter(|duration| *duration <= DELAY_MAX);
     duration.ok_or_else(|| format!("expected at most ten years, got {text:?}"))
+}
+
+/// A time for errors about what is none.
+pub(crate) const TIME_EXAMPLE: &str = "2026-11-21T08:00:00Z";
+
+/// A moment with its zone, as `2026-11-21T08:00:00Z`.
+pub(crate) fn time(text: &str) -> Result<Timestamp, String> {
+    text.parse().map_err(|_| format!("expected a time with its zone, such as {TIME_EXAMPLE}, got {text:?}"))
 }
 
 /// `fixed:10s`, `exponential:1s..1h`, or with a share of jitter `exponential:1s..1h:0.5`.
@@ -64,7 +75,7 @@ fn removal(text: &str) -> Result<Removal, String> {
 #[command(next_help_heading = "Job options")]
 pub(crate) struct JobOptionArgs {
     /// How many times it may run in all.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(ATTEMPTS_MAX)))]
     attempts: Option<u32>,
     /// The wait between attempts: `fixed:10s`, or `exponential:1s..1h` with jitter as in `exponential:1s..1h:0.5`.
     #[arg(long, value_name = "BACKOFF", value_parser = backoff)]

@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal, path::PathBuf};
 
-use clap::{ArgAction, Args, Parser, Subcommand};
+use clap::{ArgAction, Args, Command as Grammar, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use millstream::{Result, Sources};
 use tracing_subscriber::{EnvFilter, filter::LevelFilter};
 
@@ -75,6 +75,24 @@ pub(crate) enum Command {
     Completions(commands::completions::Completions),
 }
 
+impl Cli {
+    /// What was typed; ends the process where that makes no sense.
+    pub(crate) fn typed() -> Self {
+        let mut grammar = with_negative_numbers(Self::command());
+        let matches = grammar.get_matches_mut();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut grammar).exit())
+    }
+}
+
+/// A number below zero after an option is its value: so the error is about the number, and not about an option `-1` that
+/// does not exist.
+fn with_negative_numbers(grammar: Grammar) -> Grammar {
+    let takes_a_value = |arg: &clap::Arg| !arg.is_positional() && arg.get_action().takes_values();
+    grammar
+        .mut_args(|arg| if takes_a_value(&arg) { arg.allow_negative_numbers(true) } else { arg })
+        .mut_subcommands(with_negative_numbers)
+}
+
 impl Globals {
     pub(crate) fn output(&self) -> Output {
         let plain = self.no_color || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
@@ -137,10 +155,10 @@ fn assignment(text: &str) -> Result<(String, String), String> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
+    use clap::CommandFactory as _;
 
     #[test]
     fn the_command_line_is_sound() {
-        super::Cli::command().debug_assert();
+        super::with_negative_numbers(super::Cli::command()).debug_assert();
     }
 }

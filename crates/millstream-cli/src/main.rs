@@ -10,10 +10,8 @@ mod session;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
 fn main() -> ExitCode {
-    let cli = cli::Cli::parse();
+    let cli = cli::Cli::typed();
     let output = cli.globals.output();
     cli.globals.start_logging();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

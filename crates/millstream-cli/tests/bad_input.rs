@@ -63,6 +63,11 @@ fn a_store_that_cannot_be_one() {
     let ran = world.run(&["queues", "list", "--store", "no/such/directory.db"]);
     assert_refused(&ran, 1, "error: `");
     assert!(ran.stderr.contains("there is no directory"), "{}", ran.stderr);
+    let made = std::process::Command::new("mkfifo").arg(world.path().join("pipe")).status().expect("mkfifo runs");
+    assert!(made.success());
+    let ran = world.run(&["queues", "list", "--store", "pipe"]);
+    assert_refused(&ran, 1, "error: `");
+    assert!(ran.stderr.contains("is a pipe, a socket or a device"), "{}", ran.stderr);
     world.write(
         "notes.db",
         "these are my notes, and they are longer than a header of SQLite, which has 100 bytes: see?",
@@ -122,6 +127,18 @@ fn an_invalid_name() {
         "error: invalid value 'e mail' for '<QUEUE>': invalid queue name: got \"e mail\", expected 1 to 255 bytes",
     );
     assert_refused(&world.run(&["jobs", "list", "mail", "--state", "done"]), 2, "error: invalid value 'done'");
+    let ran = world.run(&["enqueue", "mail", "--attempts", "-1"]);
+    assert_refused(&ran, 2, "error: invalid value '-1' for '--attempts <N>': -1 is not in 1..=10000");
+    let ran = world.run(&["jobs", "list", "mail", "--limit", "-1"]);
+    assert_refused(&ran, 2, "error: invalid value '-1' for '--limit <N>': -1 is not in 1..=1000");
+    let ran = world.run(&["enqueue", "mail", "--run-at", "2026-11-21"]);
+    assert_refused(
+        &ran,
+        2,
+        "error: invalid value '2026-11-21' for '--run-at <TIME>': expected a time with its zone, such as 2026-",
+    );
+    let ran = world.run(&["enqueue", "mail", "--run-at", "9999-01-01T00:00:00Z"]);
+    assert_refused(&ran, 1, "error: invalid jobs[0]: time to run at: got 9999-01-01T00:00:00Z, expected a time before");
     assert_refused(&world.run(&["enqueue", "mail", "--delay", "5"]), 2, "error: invalid value '5' for '--delay");
     assert_refused(&world.run(&["events", "query", "a*b"]), 2, "error: invalid value 'a*b'");
 }
@@ -147,6 +164,19 @@ fn a_payload_line_that_is_not_json() {
     let ran = world.run_with_stdin(&["enqueue", "mail", "--lines", "-"], "1\noops\n");
     assert_refused(&ran, 1, "error: stdin:2: got \"oops\"");
     assert_refused(&world.run(&["enqueue", "mail", "--data", "oops"]), 2, "error: --data: got \"oops\"");
+}
+
+/// Such as `--exec "$COMMAND"` where the variable is not set: it would complete every job with nothing done.
+#[test]
+fn an_empty_command() {
+    let world = World::new();
+    world.ok(&["enqueue", "mail", "--id", "one"]);
+    for command in ["", " "] {
+        let ran = world.run(&["work", "--queue", "mail", "--exec", command, "--drain"]);
+        assert_eq!(ran.code, 2, "{}", ran.stderr);
+        assert!(ran.stderr.contains("--exec <COMMAND>"), "{}", ran.stderr);
+    }
+    assert_eq!(world.job("mail", "one")["state"], "waiting", "nothing was lost");
 }
 
 #[test]

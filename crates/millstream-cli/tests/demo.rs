@@ -49,6 +49,43 @@ fn a_store_that_is_used_again_counts_only_this_run() {
     }
 }
 
+/// A run that was interrupted leaves jobs; the next one works them, and counts its own.
+#[test]
+fn jobs_that_another_run_left_are_not_counted() {
+    let world = World::new();
+    for (queue, id) in [("demo.webhooks", "left-000001"), ("demo.webhooks", "left-000002"), ("demo.notify", "left-0")] {
+        world.ok(&["enqueue", queue, "push", "--id", id, "--data", "{\"run\":\"left\"}", "--store", "demo.db"]);
+    }
+    let summary = last_line(&world.ok(&["demo", "--jobs", "5", "--json", "--store", "demo.db"]));
+    assert_eq!(summary["jobs"], serde_json::json!({ "enqueued": 8, "completed": 8, "failed": 0 }));
+    let queues = world.json(&["queues", "list", "--store", "demo.db"]).remove(0);
+    assert_eq!((&queues[0]["counts"]["completed"], &queues[1]["counts"]["completed"]), (&4.into(), &7.into()));
+}
+
+#[test]
+fn two_demos_on_one_store_count_their_own() {
+    let world = World::new();
+    let mut runs = Vec::new();
+    for _ in 0..2 {
+        let mut command = world.command(&["demo", "--jobs", "40", "--json", "--store", "demo.db"]);
+        runs.push(command.stdout(std::process::Stdio::piped()).spawn().expect("starts"));
+    }
+    for run in runs {
+        let ran = run.wait_with_output().expect("ends");
+        assert!(ran.status.success(), "{ran:?}");
+        let summary = last_line(&String::from_utf8(ran.stdout).expect("UTF-8"));
+        assert_eq!(summary["jobs"], serde_json::json!({ "enqueued": 70, "completed": 70, "failed": 0 }));
+    }
+}
+
+#[test]
+fn defaults_that_remove_finished_jobs_do_not_spoil_the_summary() {
+    let world = World::new();
+    let summary =
+        last_line(&world.ok(&["demo", "--jobs", "5", "--json", "--set", "defaultJobOptions.removeOnComplete=true"]));
+    assert_eq!(summary["jobs"]["completed"], 8);
+}
+
 #[test]
 fn the_summary_is_a_table() {
     let world = World::new();

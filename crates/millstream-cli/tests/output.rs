@@ -114,6 +114,36 @@ fn event_groups() {
     assert_eq!(world.json(&["events", "groups", "list"])[0], json!([]));
 }
 
+#[test]
+fn event_retention() {
+    let world = filled();
+    world.ok(&["events", "groups", "create", "billing", "--partitions", "4"]);
+    world.ok(&["events", "groups", "create", "audit", "--from", "now", "--partitions", "1"]);
+    let commands: [&[&str]; 9] = [
+        &["events", "retention", "show"],
+        &["events", "retention", "run"],
+        &["events", "retention", "set", "--age", "30d", "--events", "1"],
+        &["events", "retention", "run"],
+        &["events", "retention", "show"],
+        &["events", "groups", "reset", "billing", "--to", "now"],
+        &["events", "retention", "run"],
+        &["events", "retention", "set", "--forever"],
+        &["events", "retention", "unset"],
+    ];
+    insta::assert_snapshot!("event_retention", shown(&world, &commands));
+    let info = world.json(&["events", "retention", "show"]).remove(0);
+    assert_eq!((&info["first"], &info["head"], &info["due"]), (&json!(2), &json!(2), &json!(0)));
+    let refused: [&[&str]; 6] = [
+        &["events", "retention", "set"],
+        &["events", "retention", "set", "--size", "10GB"],
+        &["events", "retention", "set", "--size", "ten"],
+        &["events", "retention", "set", "--events", "0"],
+        &["events", "retention", "set", "--forever", "--age", "1d"],
+        &["events", "query", "--after", "0"],
+    ];
+    insta::assert_snapshot!("event_retention_refused", shown(&world, &refused));
+}
+
 /// What another process appends is printed as it comes.
 #[test]
 fn tail_is_live() {

@@ -63,7 +63,16 @@ fn output_over_the_limit_fails_the_job() {
     drain(&world, "mail", "head -c 5000000 /dev/zero | tr '\\0' x");
     let job = world.job("mail", "one");
     assert_eq!((&job["state"], &job["attempt"]), (&json!("failed"), &json!(1)));
-    assert_eq!(job["error"]["message"], "the command printed more than a job's output may hold");
+    assert_eq!(job["error"]["message"], "the command printed more than a job's output may hold, and was killed");
+}
+
+#[test]
+fn a_command_that_never_stops_printing_is_killed() {
+    let world = World::new();
+    world.ok(&["enqueue", "mail", "--id", "one"]);
+    drain(&world, "mail", "yes");
+    let job = world.job("mail", "one");
+    assert_eq!((&job["state"], &job["attempt"]), (&json!("failed"), &json!(1)), "{job}");
 }
 
 /// A command that starts another one. The other one holds the pipe `alive` open, and writes to it if it survives.

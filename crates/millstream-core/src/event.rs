@@ -64,7 +64,7 @@ pub struct EventQuery {
     pub pattern: Pattern,
     /// The event types; empty: all.
     pub kinds: Vec<Arc<str>>,
-    /// Only positions above this one.
+    /// Only positions above this one. [`Error::Truncated`](crate::Error::Truncated) where retention removed what follows it.
     pub after: Option<u64>,
     /// Only positions up to this one.
     pub up_to: Option<u64>,

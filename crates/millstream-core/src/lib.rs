@@ -25,6 +25,7 @@ mod outcome;
 mod page;
 mod pattern;
 mod queue;
+mod retention;
 mod schedule;
 mod split;
 mod store;
@@ -56,13 +57,14 @@ pub use group::{
 pub use job::{Enqueued, Job, JobOptions, JobSettings, JobState, NewJob, Removal, RunAt};
 pub use name::{ConsumerName, GroupName, JobId, JobName, QueueName, StreamName};
 pub use options::{
-    Admitted, JobEvents, LEASE_DEFAULT, LEASE_MIN, POLL_DEFAULT, QueueDefaults, Signals, StoreOptions,
+    Admitted, JobEvents, LEASE_DEFAULT, LEASE_MAX, LEASE_MIN, POLL_DEFAULT, QueueDefaults, Signals, StoreOptions,
     check_enqueue_batch,
 };
 pub use outcome::{Outcome, Settlement, Verdict};
 pub use page::Page;
 pub use pattern::Pattern;
 pub use queue::{JobCounts, JobsQuery, QueueEvent, QueueEventKind, QueueInfo};
+pub use retention::{Retention, RetentionHold, RetentionInfo};
 pub use schedule::{DueTicks, Missed, Schedule, ScheduleInfo, Timetable};
 pub use split::SplitJobStore;
 pub use store::{

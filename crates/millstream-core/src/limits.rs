@@ -17,6 +17,9 @@ pub const KEY_BYTES_MAX: usize = 512;
 /// Bytes of one payload (job data, output, event data, state value) as JSON text. Larger bodies belong
 /// in an object store with a reference in the job: every claim carries the whole payload over the wire.
 pub const PAYLOAD_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Lists and objects inside each other in one payload. JSON's readers stop somewhere (ours at 128), and a payload also
+/// travels inside other documents: what could be written and never read again must not be taken in.
+pub const PAYLOAD_DEPTH_MAX: usize = 100;
 /// Bytes of an error that is kept with a job; longer ones keep their beginning and say so.
 pub const ERROR_BYTES_MAX: usize = 16 * 1024;
 /// Jobs in one call of `enqueue`: bounds how long one caller holds a writer.

@@ -14,6 +14,7 @@ use crate::{
     limits::{DELAY_MAX, ENQUEUE_BATCH_MAX},
     name::QueueName,
     payload,
+    retention::Retention,
 };
 
 /// How long a claim holds without a beat, by default. Long enough for a stopped disk or a slow failover, short
@@ -21,6 +22,8 @@ use crate::{
 pub const LEASE_DEFAULT: Duration = Duration::from_secs(30);
 /// The shortest lease: below it, one slow commit would cost claims.
 pub const LEASE_MIN: Duration = Duration::from_millis(100);
+/// The longest lease: a crashed worker's jobs are back the next day at the latest.
+pub const LEASE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
 /// How often a store looks for itself where a signal could have been lost, by default.
 pub const POLL_DEFAULT: Duration = Duration::from_millis(250);
 
@@ -41,6 +44,33 @@ pub struct StoreOptions {
     pub signals: Signals,
     /// How often a subscription looks for itself: real time, the fallback of a lost signal.
     pub poll: Duration,
+    /// How long the log keeps events, while [`EventStore::set_retention`](crate::EventStore::set_retention) was not called.
+    pub retention: Retention,
+}
+
+impl StoreOptions {
+    /// What every store refuses before it opens anything.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] for a lease below [`LEASE_MIN`] or above [`LEASE_MAX`], and for a poll without a pause; what
+    /// [`Retention::check`] answers.
+    pub fn check(&self) -> Result<()> {
+        check_poll(self.poll)?;
+        self.retention.check()?;
+        if (LEASE_MIN..=LEASE_MAX).contains(&self.lease) {
+            return Ok(());
+        }
+        Err(Error::invalid("lease", self.lease, format!("{LEASE_MIN:?} to a day")))
+    }
+}
+
+/// A loop that looks again without a pause would take a core for itself.
+pub(crate) fn check_poll(poll: Duration) -> Result<()> {
+    match poll < Duration::from_millis(1) {
+        true => Err(Error::invalid("poll", poll, "at least 1ms")),
+        false => Ok(()),
+    }
 }
 
 impl Default for StoreOptions {
@@ -53,6 +83,7 @@ impl Default for StoreOptions {
             job_events: JobEvents::Off,
             signals: Signals::On,
             poll: POLL_DEFAULT,
+            retention: Retention::default(),
         }
     }
 }
@@ -129,6 +160,12 @@ impl QueueDefaults {
             ..job.clone()
         }
         .due(now);
+        // As a delay's bound: arithmetic must not leave the calendar, not even by rounding.
+        if let Some(due) = due
+            && due.checked_add(DELAY_MAX).is_err()
+        {
+            return Err(Error::invalid("time to run at", due, "a time before the calendar's last ten years"));
+        }
         Ok(Admitted { data, trace, settings: options.into(), due })
     }
 

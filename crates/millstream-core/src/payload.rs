@@ -5,16 +5,22 @@ use serde_json::Value;
 use crate::{
     effects::{Append, Effects, StateOp},
     error::{Error, Result},
-    limits::{APPEND_BATCH_MAX, EFFECTS_MAX, KEY_BYTES_MAX, PAYLOAD_BYTES_MAX},
+    limits::{APPEND_BATCH_MAX, EFFECTS_MAX, KEY_BYTES_MAX, PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX},
 };
 
 /// The JSON text of a payload.
 ///
 /// # Errors
 ///
-/// [`Error::Invalid`] naming `what`, for a text above [`PAYLOAD_BYTES_MAX`] or a string that holds NUL (U+0000),
-/// which Postgres refuses in `jsonb`: every store refuses it, so that a job can move between them.
+/// [`Error::Invalid`] naming `what`, for a value nested deeper than [`PAYLOAD_DEPTH_MAX`], a text above
+/// [`PAYLOAD_BYTES_MAX`], or a string that holds NUL (U+0000), which Postgres refuses in `jsonb`: every store refuses it,
+/// so that a job can move between them.
 pub fn text(what: &str, value: &Value) -> Result<String> {
+    // First: writing the text takes stack for every level, too.
+    if is_too_deep(value) {
+        let expected = format!("at most {PAYLOAD_DEPTH_MAX}");
+        return Err(Error::invalid(what, format!("more than {PAYLOAD_DEPTH_MAX} levels of nesting"), expected));
+    }
     let text = serde_json::to_string(value).map_err(|error| Error::invalid(what, error.to_string(), "JSON"))?;
     if text.len() > PAYLOAD_BYTES_MAX {
         return Err(Error::invalid(
@@ -28,6 +34,18 @@ pub fn text(what: &str, value: &Value) -> Result<String> {
         return Err(Error::invalid(what, "a string with NUL (U+0000)", "text without NUL"));
     }
     Ok(text)
+}
+
+/// Whether a value is nested deeper than [`PAYLOAD_DEPTH_MAX`].
+pub fn is_too_deep(value: &Value) -> bool {
+    fn deeper(value: &Value, than: usize) -> bool {
+        match value {
+            Value::Array(items) => than == 0 || items.iter().any(|item| deeper(item, than - 1)),
+            Value::Object(fields) => than == 0 || fields.values().any(|field| deeper(field, than - 1)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
+        }
+    }
+    deeper(value, PAYLOAD_DEPTH_MAX)
 }
 
 fn holds_nul(value: &Value) -> bool {

@@ -27,6 +27,7 @@ use crate::{
     page::Page,
     pattern::Pattern,
     queue::{JobCounts, JobsQuery, QueueEvent, QueueInfo},
+    retention::{Retention, RetentionInfo},
     schedule::{Schedule, ScheduleInfo},
 };
 
@@ -215,6 +216,8 @@ pub trait Consumer: Send + Sync + 'static {
     async fn stop(self: Box<Self>, grace: Duration) -> Result<()>;
 }
 
+const RETENTION: &str = "retention of events";
+
 /// An append-only log of events in streams.
 #[async_trait]
 pub trait EventStore: Store {
@@ -233,6 +236,32 @@ pub trait EventStore: Store {
     /// [`Error::Unsupported`] by a store that has none.
     fn groups(&self) -> Result<Arc<dyn GroupStore>> {
         Err(Error::Unsupported { store: self.kind(), what: "consumer groups" })
+    }
+    /// How long the log keeps events, and which groups are in the way.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] by a store that keeps everything.
+    async fn retention(&self) -> Result<RetentionInfo> {
+        Err(Error::Unsupported { store: self.kind(), what: RETENTION })
+    }
+    /// Sets how long the log keeps events, for every process, also after a restart; what they were opened with counts no
+    /// more. `None`: it counts again.
+    ///
+    /// # Errors
+    ///
+    /// What [`Retention::check`] refuses; [`Error::Unsupported`] for a bound that the store cannot measure.
+    async fn set_retention(&self, _retention: Option<&Retention>) -> Result<()> {
+        Err(Error::Unsupported { store: self.kind(), what: RETENTION })
+    }
+    /// Removes what is past its bounds and nobody needs, now rather than with the next [`Store::sweep`]; answers how many
+    /// events. Appends go on meanwhile. Who still wants to read them is told [`Error::Truncated`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unsupported`] by a store that keeps everything.
+    async fn expire_events(&self) -> Result<u64> {
+        Err(Error::Unsupported { store: self.kind(), what: RETENTION })
     }
 }
 

@@ -8,6 +8,7 @@ use tokio_postgres::{Client, Config, Connection, Socket, config::SslMode as Driv
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{
+    cause::Cause,
     options::PostgresOptions,
     tls::{self, SslMode},
 };
@@ -154,7 +155,7 @@ impl Connector {
         // Owned by the pooled object, which ends it.
         let driver = self.home.spawn(async move {
             if let Err(error) = wire.await {
-                tracing::debug!(%error, "a connection ended");
+                tracing::debug!(error = %Cause(error), "a connection ended");
             }
         });
         if self.session {

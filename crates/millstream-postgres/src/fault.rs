@@ -3,6 +3,8 @@
 use millstream_core::Error;
 use tokio_postgres::error::SqlState;
 
+use crate::cause::Cause;
+
 /// The store's name in errors and logs.
 pub(crate) const KIND: &str = "postgres";
 /// What `{schema}.append` raises where a stream is at another version than expected.
@@ -79,7 +81,7 @@ fn told(error: tokio_postgres::Error, doing: String) -> Error {
     if let Some(conflict) = version_conflict(&error) {
         return conflict;
     }
-    let Some(db) = error.as_db_error() else { return Error::unavailable(KIND, doing, error) };
+    let Some(db) = error.as_db_error() else { return Error::unavailable(KIND, doing, Cause(error)) };
     match db.code().code() {
         "42P01" | "42883" | "42703" | "3F000" => Error::Schema {
             store: KIND,
@@ -90,7 +92,7 @@ fn told(error: tokio_postgres::Error, doing: String) -> Error {
         code if (code.starts_with("22") || code.starts_with("23")) && !no_partition(&error) => {
             Error::invalid(doing, db.message(), "what Postgres accepts")
         }
-        _ => Error::unavailable(KIND, doing, error),
+        _ => Error::unavailable(KIND, doing, Cause(error)),
     }
 }
 

@@ -9,6 +9,7 @@
 //! [`schema`] looks at a schema's version and brings it up to this build's.
 
 mod call;
+mod cause;
 mod commits;
 mod connect;
 mod effects;
@@ -32,7 +33,7 @@ mod stream;
 mod tls;
 
 pub use call::SqlCall;
-pub use options::{PostgresOptions, Retention};
+pub use options::PostgresOptions;
 pub use store::PostgresStore;
 pub use tls::SslMode;
 

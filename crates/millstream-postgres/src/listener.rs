@@ -12,7 +12,7 @@ use millstream_core::{QueueName, Wake};
 use tokio::{sync::watch, task::JoinSet};
 use tokio_postgres::AsyncMessage;
 
-use crate::{connect::Wire, fault::Fault, shared::Shared};
+use crate::{cause::Cause, connect::Wire, events::subscribe::Head, fault::Fault, shared::Shared, sql::On};
 
 /// The first wait before connecting again, doubled up to the last.
 const RETRY_FIRST: Duration = Duration::from_millis(100);
@@ -77,6 +77,8 @@ async fn listen(shared: &Arc<Shared>, wait: &mut Duration) -> Result<Ended, Faul
     }
     *wait = RETRY_FIRST;
     let _hearing = Hearing::begin(shared);
+    let head = Head::read(shared, On::Own(&client)).await?;
+    shared.signals.log_is(head.pos);
     loop {
         tokio::select! {
             _ = driver.join_next() => return Ok(Ended::Broken),
@@ -119,7 +121,7 @@ async fn drive(mut wire: Wire, shared: Arc<Shared>, heard: watch::Sender<bool>) 
             Ok(AsyncMessage::Notification(note)) => hear(&shared, note.payload(), &heard),
             Ok(_) => {}
             Err(error) => {
-                tracing::debug!(%error, "the listening connection ended");
+                tracing::debug!(error = %Cause(error), "the listening connection ended");
                 return;
             }
         }

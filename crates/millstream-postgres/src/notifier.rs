@@ -18,6 +18,9 @@ use crate::{
 
 /// Notifications closer together than this travel in one; the first goes at once.
 const APART: Duration = Duration::from_millis(2);
+/// Until what could not be told is tried again: at first, and at most.
+const RETRY_FIRST: Duration = Duration::from_millis(100);
+const RETRY_LAST: Duration = Duration::from_secs(10);
 /// Queues named in one notification; more are told as "any". A payload holds 8,000 bytes.
 const QUEUES_MAX: usize = 500;
 /// Bytes of names in one notification.
@@ -39,6 +42,8 @@ struct Pending {
     work: BTreeSet<i32>,
     beat: BTreeSet<i32>,
     feed: Vec<String>,
+    /// Whether watchers have rows of the feed to read.
+    feed_told: bool,
     /// Queues of pg-boss's tables, which have no number; whether pg-boss's own workers are told, too.
     named: BTreeMap<QueueName, bool>,
     named_beat: BTreeSet<QueueName>,
@@ -76,24 +81,59 @@ impl Notifier {
         self.some.notify_one();
     }
 
-    /// Tells, until the store closes. What cannot be told is dropped: it is a hint.
+    /// Tells, until the store closes. Whoever hears us looks rarely by himself, so what could not be told is told again
+    /// as soon as it can be, together with what came meanwhile.
     pub(crate) async fn run(shared: Arc<Shared>) {
+        let mut rest = RETRY_FIRST;
         loop {
             shared.notifier.some.notified().await;
-            let pending = std::mem::take(&mut *lock(&shared.notifier.pending));
-            if let Err(fault) = tell(&shared, pending).await {
-                tracing::debug!(error = %fault.told("notify"), "other processes will look by themselves");
+            let mut pending = std::mem::take(&mut *lock(&shared.notifier.pending));
+            let told = tell(&shared, &mut pending).await;
+            match told {
+                Ok(()) => {
+                    rest = RETRY_FIRST;
+                    tokio::time::sleep(APART).await;
+                }
+                Err(fault) => {
+                    tracing::debug!(error = %fault.told("notify"), "trying again in {rest:?}");
+                    shared.notifier.put_back(pending);
+                    tokio::time::sleep(rest).await;
+                    rest = (rest * 2).min(RETRY_LAST);
+                }
             }
-            tokio::time::sleep(APART).await;
         }
+    }
+
+    /// What is still to be told; what came meanwhile comes after it.
+    fn put_back(&self, mut old: Pending) {
+        let mut pending = lock(&self.pending);
+        old.work.append(&mut pending.work);
+        old.beat.append(&mut pending.beat);
+        old.feed.append(&mut pending.feed);
+        let surplus = old.feed.len().saturating_sub(FEED_MAX);
+        old.feed.drain(..surplus);
+        for (queue, everybody) in std::mem::take(&mut pending.named) {
+            *old.named.entry(queue).or_default() |= everybody;
+        }
+        old.named_beat.append(&mut pending.named_beat);
+        old.feed_told |= pending.feed_told;
+        *pending = old;
+        self.some.notify_one();
     }
 }
 
-async fn tell(shared: &Shared, pending: Pending) -> Result<(), Fault> {
+/// Tells what is pending, and takes out what must not be told twice. A hint may be; a queue event is sent to the server
+/// once, because nobody can tell whether a commit whose answer was cut off took place.
+async fn tell(shared: &Shared, pending: &mut Pending) -> Result<(), Fault> {
+    if !shared.notify && pending.feed.is_empty() {
+        return Ok(());
+    }
     let conn = shared.conn().await?;
     let on = On::Conn(&conn);
-    for events in pending.feed.chunks(FEED_BATCH) {
-        shared.run(on, Sql::FeedInsert, &[&shared.origin, &events.to_vec()]).await?;
+    while !pending.feed.is_empty() {
+        let events: Vec<String> = pending.feed.drain(..pending.feed.len().min(FEED_BATCH)).collect();
+        pending.feed_told = true;
+        shared.run(on, Sql::FeedInsert, &[&shared.origin, &events]).await?;
     }
     if !shared.notify {
         return Ok(());
@@ -102,7 +142,7 @@ async fn tell(shared: &Shared, pending: Pending) -> Result<(), Fault> {
     let mut words = Vec::new();
     words.extend(word('w', &pending.work));
     words.extend(word('b', &pending.beat));
-    words.extend((!pending.feed.is_empty()).then(|| "f".to_owned()));
+    words.extend(pending.feed_told.then(|| "f".to_owned()));
     words.extend(named('n', pending.named.keys()));
     words.extend(named('m', pending.named_beat.iter()));
     for word in words {

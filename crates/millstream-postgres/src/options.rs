@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use millstream_core::{Error, Result, limits::DELAY_MAX};
+use millstream_core::{Error, Result};
 
 use crate::tls::SslMode;
 
@@ -50,34 +50,9 @@ pub struct PostgresOptions {
     pub migrate: bool,
     /// How long connecting to one host may take. Ten seconds by default.
     pub connect_timeout: Duration,
-    /// How long events are kept. For ever by default.
-    pub retention: Retention,
-}
-
-/// How long events are kept: whole partitions of the log go once all of their events are older than `age`, or while the
-/// log is larger than `bytes`. Never one that a retaining group still needs, nor one with an event put aside. So events
-/// may stay longer, never shorter.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// Counted from when an event was numbered, by the database's clock. `None`: whatever its age.
-    pub age: Option<Duration>,
-    /// Of the log's tables with their indexes. `None`: whatever its size.
-    pub bytes: Option<u64>,
-    /// How often sweeps look, whatever the number of processes. A minute by default.
-    pub every: Duration,
-}
-
-impl Default for Retention {
-    fn default() -> Self {
-        Self { age: None, bytes: None, every: Duration::from_secs(60) }
-    }
-}
-
-impl Retention {
-    /// Whether nothing ever goes.
-    pub(crate) fn is_off(&self) -> bool {
-        self.age.is_none() && self.bytes.is_none()
-    }
+    /// How often sweeps look for events that are past the log's retention, whatever the number of processes. A minute by
+    /// default.
+    pub retention_every: Duration,
 }
 
 impl Default for PostgresOptions {
@@ -98,7 +73,7 @@ impl Default for PostgresOptions {
             prepare: None,
             migrate: true,
             connect_timeout: Duration::from_secs(10),
-            retention: Retention::default(),
+            retention_every: Duration::from_secs(60),
         }
     }
 }
@@ -123,10 +98,10 @@ impl PostgresOptions {
         self
     }
 
-    /// Sets how long events are kept.
+    /// Sets how often sweeps look for events that are past the log's retention.
     #[must_use]
-    pub fn retention(mut self, retention: Retention) -> Self {
-        self.retention = retention;
+    pub fn retention_every(mut self, every: Duration) -> Self {
+        self.retention_every = every;
         self
     }
 
@@ -136,12 +111,6 @@ impl PostgresOptions {
     pub fn check(&self) -> Result<()> {
         if self.pool_size == 0 {
             return Err(Error::invalid("pool size", self.pool_size, "at least 1"));
-        }
-        if self.retention.age.is_some_and(|age| age.is_zero() || age > DELAY_MAX) {
-            return Err(Error::invalid("retention age", self.retention.age, "more than nothing, at most ten years"));
-        }
-        if self.retention.bytes == Some(0) {
-            return Err(Error::invalid("retention size", 0, "at least 1 byte"));
         }
         SchemaName::new(&self.schema)?;
         crate::connect::Target::read(self).map(drop)

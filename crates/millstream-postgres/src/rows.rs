@@ -224,7 +224,7 @@ impl OwnId {
 }
 
 /// The JSON text of an attempt's error. It is never refused, because the handler that failed cannot do better: a long
-/// one keeps its beginning and says so, NUL becomes U+FFFD.
+/// one keeps its beginning and says so, NUL becomes U+FFFD, one that no reader of JSON would follow says that.
 pub(crate) fn error_text(error: &Value) -> String {
     match payload::text("error", error) {
         Ok(text) if text.len() <= ERROR_BYTES_MAX => text,
@@ -233,6 +233,9 @@ pub(crate) fn error_text(error: &Value) -> String {
 }
 
 fn shortened(error: &Value) -> String {
+    if payload::is_too_deep(error) {
+        return Value::from("the error was nested too deeply to be kept").to_string();
+    }
     let (text, is_text) = match error {
         Value::String(text) => (text.replace('\0', "\u{fffd}"), true),
         other => (other.to_string().replace("\\u0000", "\\ufffd"), false),

@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio_postgres::{Client, types::Type};
 
 use crate::{
+    cause::Cause,
     connect::{Connector, Target},
     fault::{Fault, KIND},
     options::{PostgresOptions, SchemaName},
@@ -22,6 +23,8 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0003_calls", include_str!("../migrations/0003_calls.sql")),
     ("0004_groups", include_str!("../migrations/0004_groups.sql")),
     ("0005_pgboss", include_str!("../migrations/0005_pgboss.sql")),
+    ("0006_retention", include_str!("../migrations/0006_retention.sql")),
+    ("0007_boss_groups", include_str!("../migrations/0007_boss_groups.sql")),
 ];
 
 /// The oldest server that has all that is used.
@@ -119,7 +122,7 @@ pub(crate) async fn open(connector: &Arc<Connector>) -> Result<(Client, JoinSet<
     let mut driver = JoinSet::new();
     driver.spawn(async move {
         if let Err(error) = wire.await {
-            tracing::debug!(%error, "a connection ended");
+            tracing::debug!(error = %Cause(error), "a connection ended");
         }
     });
     Ok((client, driver))

@@ -24,7 +24,7 @@ use crate::{
     fault::{Fault, KIND, closed},
     heart::Heart,
     notifier::Notifier,
-    options::{Retention, SchemaName},
+    options::SchemaName,
     queue::{claim::Floors, enqueue::EnqueueCall},
     rows,
     signals::Signals,
@@ -39,8 +39,11 @@ pub(crate) struct Shared {
     pub(crate) options: StoreOptions,
     pub(crate) realm: Realm,
     pub(crate) schema: SchemaName,
-    /// Tells this handle's own wake-ups from other processes'.
+    /// Tells this handle's own wake-ups from other processes'. It begins with [`Self::layout`].
     pub(crate) origin: String,
+    /// Tells this layout's queue events from those of another one in the same schema, whose queues may have the same
+    /// names.
+    pub(crate) layout: String,
     /// Whether NOTIFY is sent at all.
     pub(crate) notify: bool,
     /// The channel on which pg-boss's own processes wake each other, where the store works their tables.
@@ -62,7 +65,7 @@ pub(crate) struct Shared {
     pub(crate) partitions: partitions::Pace,
     /// Whether a pooler shares server connections between transactions: then no session keeps a setting.
     pub(crate) pooled: bool,
-    pub(crate) retention: Retention,
+    pub(crate) retention_every: Duration,
     /// From where the watching task reads the feed; `None` while nobody watches.
     pub(crate) feed_from: Mutex<Option<i64>>,
     /// Tallies written by this process since the last fold.
@@ -87,7 +90,7 @@ pub(crate) struct Parts {
     pub(crate) notify: bool,
     pub(crate) boss_channel: Option<String>,
     pub(crate) pooled: bool,
-    pub(crate) retention: Retention,
+    pub(crate) retention_every: Duration,
     pub(crate) pool: Pool,
     pub(crate) texts: Texts,
     pub(crate) connector: Arc<Connector>,
@@ -104,7 +107,7 @@ impl Shared {
             notify,
             boss_channel,
             pooled,
-            retention,
+            retention_every,
             pool,
             texts,
             connector,
@@ -112,9 +115,11 @@ impl Shared {
             appends,
         } = parts;
         let muted = options.signals == Wakes::Muted;
+        let layout = format!("{}/", boss_channel.as_deref().unwrap_or_default());
         Self {
             // From the operating system, not from the options: two processes with one seed are still two.
-            origin: format!("{:016x}", SystemEntropy::new().next_u64()),
+            origin: format!("{layout}{:016x}", SystemEntropy::new().next_u64()),
+            layout,
             notify: notify && !muted,
             signals: Signals::new(muted),
             hearing: AtomicBool::new(false),
@@ -124,7 +129,7 @@ impl Shared {
             to_sequence: tokio::sync::Notify::new(),
             partitions: partitions::Pace::default(),
             pooled,
-            retention,
+            retention_every,
             feed_from: Mutex::default(),
             tallies: std::sync::atomic::AtomicU64::new(0),
             closing: CancellationToken::new(),

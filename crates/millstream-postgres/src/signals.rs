@@ -14,7 +14,7 @@ use crate::shared::lock;
 pub(crate) struct Signals {
     muted: bool,
     state: Mutex<State>,
-    /// Changes with every batch of events that was numbered.
+    /// Changes with every batch of events that was numbered, once.
     log: watch::Sender<Log>,
     /// Who watches queues in this process.
     feeds: Mutex<HashMap<QueueName, broadcast::Sender<QueueEvent>>>,
@@ -25,7 +25,7 @@ pub(crate) struct Signals {
 /// What is known of the log.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Log {
-    /// Grows with every hint.
+    /// Grows with every hint that names no position.
     epoch: u64,
     /// The highest position heard of.
     head: u64,
@@ -104,13 +104,29 @@ impl Signals {
         state.waiters = kept;
     }
 
-    /// Events were numbered, up to this position where it is known.
+    /// Events were numbered, up to this position where it is known. Who numbered them says so, and the server says it
+    /// again to everybody: one position is news once.
     pub(crate) fn log_grew(&self, head: Option<u64>) {
         if !self.muted {
-            self.log.send_modify(|log| {
-                log.epoch += 1;
-                log.head = log.head.max(head.unwrap_or(0));
+            self.log.send_if_modified(|log| match head {
+                Some(head) if head <= log.head => false,
+                Some(head) => {
+                    log.head = head;
+                    true
+                }
+                None => {
+                    log.epoch += 1;
+                    true
+                }
             });
+        }
+    }
+
+    /// The log's head as it was read, after nobody listened for a while: it may be below what was heard before, where
+    /// the log went back.
+    pub(crate) fn log_is(&self, head: u64) {
+        if !self.muted {
+            self.log.send_modify(|log| *log = Log { epoch: log.epoch + 1, head });
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use async_trait::async_trait;
 use deadpool_postgres::{Manager, ManagerConfig, Pool, RecyclingMethod};
-use millstream_core::{Capabilities, Clock, Error, LEASE_MIN, Realm, Result, Store, StoreOptions, SystemClock};
+use millstream_core::{Capabilities, Clock, Error, Realm, Result, Store, StoreOptions, SystemClock};
 use tokio::{runtime::Handle, sync::mpsc, task::JoinSet};
 use tokio_postgres::{Client, Row};
 
@@ -77,9 +77,7 @@ impl PostgresStore {
         look: impl AsyncFnOnce(&Client) -> Result<Option<String>>,
     ) -> Result<Self> {
         options.check()?;
-        if store.lease < LEASE_MIN {
-            return Err(Error::invalid("lease", store.lease, format!("at least {LEASE_MIN:?}")));
-        }
+        store.check()?;
         let name = SchemaName::new(&options.schema)?;
         let connector = Arc::new(Connector::new(Target::read(&options)?, Handle::current())?);
         let (client, driver) = schema::open(&connector).await.map_err(|fault| fault.told("connect"))?;
@@ -112,7 +110,7 @@ impl PostgresStore {
             notify: options.notify,
             boss_channel,
             pooled: pooler,
-            retention: options.retention,
+            retention_every: options.retention_every,
             pool,
             texts,
             connector,

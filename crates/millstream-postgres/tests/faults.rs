@@ -291,3 +291,50 @@ async fn a_bus_goes_on_when_its_store_is_back() {
     assert_eq!(stored.iter().map(|event| &*event.kind).collect::<Vec<_>>(), ["before", "after"]);
     store.close().await.unwrap();
 }
+
+/// Registers for the next wake-up before it does something, and waits for it.
+async fn woken_by(hearer: &PostgresStore, doing: impl Future<Output = ()>) {
+    let queues = [q()];
+    let mut waiting = std::pin::pin!(hearer.wait(&queues));
+    // Hints may be doubled: those of before are waited past.
+    while std::future::poll_fn(|cx| std::task::Poll::Ready(waiting.as_mut().poll(cx))).await.is_ready() {
+        waiting.set(hearer.wait(&queues));
+    }
+    doing.await;
+    tokio::time::timeout(PATIENCE, waiting).await.expect("the other process is told");
+}
+
+async fn hearing(store: &PostgresStore) {
+    let hearing = async {
+        while !store.hears() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, hearing).await.expect("the listener hears itself");
+}
+
+/// Others who hear look rarely: so a NOTIFY whose connection was cut, wherever, is sent again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_hint_that_could_not_be_told_is_told_later() {
+    let server = postgres::v15();
+    let database = server.create_database();
+    let proxy = Proxy::start(server.address()).unwrap();
+    let direct = PostgresOptions::new(database.url());
+    let hearer = PostgresStore::connect(direct, StoreOptions::default()).await.unwrap();
+    let through = PostgresOptions::new(database.url_through(proxy.address())).pool_size(1);
+    let teller = PostgresStore::connect(through, StoreOptions::default()).await.unwrap();
+    hearing(&hearer).await;
+    // Messages of the enqueue, then of the NOTIFY, each on a connection that is new since the last cut.
+    for messages in 1..24 {
+        hearing(&teller).await;
+        woken_by(&hearer, async {
+            proxy.cut_after(Direction::ToServer, messages);
+            lasting(async || teller.enqueue(&[job()]).await).await;
+        })
+        .await;
+        proxy.heal().unwrap();
+    }
+    for store in [&hearer, &teller] {
+        store.close().await.unwrap();
+    }
+}

@@ -4,11 +4,11 @@
 use std::time::Duration;
 
 use millstream_core::{
-    Backoff, Effects, JobId, JobName, JobState, JobStore, JobsQuery, NewJob, Outcome, QueueName, QueueProvider,
-    Removal, Schedule, Settlement, Store, StoreOptions, Verdict, Want,
+    Backoff, BoxStream, Effects, JobId, JobName, JobState, JobStore, JobsQuery, NewJob, Outcome, QueueEvent,
+    QueueEventKind, QueueName, QueueProvider, Removal, Schedule, Settlement, Store, StoreOptions, Verdict, Want,
 };
 use millstream_postgres::{
-    PostgresOptions,
+    PostgresOptions, PostgresStore,
     pgboss::{PgBossOptions, PgBossStore, QueueSettings, Redrive, SendOptions},
 };
 use millstream_servers::Version;
@@ -629,5 +629,44 @@ async fn the_oldest_supported_schema_is_worked() {
         let counts = world.store.counts(&q()).await.unwrap();
         assert_eq!((counts.completed, counts.delayed), (1, 1));
         world.store.close().await.unwrap();
+    }
+}
+
+/// Queues of one name in the layouts of one schema are different queues: who watches one hears nothing of the others.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn watchers_hear_their_own_layout() {
+    type Opened = (Box<dyn QueueProvider>, BoxStream<QueueEvent>);
+    for world in worlds().await {
+        let native = async || PostgresStore::connect(PostgresOptions::new(&world.url), StoreOptions::default()).await;
+        let beside = async |schema: &str| {
+            PgBossStore::connect(options(&world.url).schema(schema), StoreOptions::default()).await
+        };
+        // A watcher of each layout, and another process that something happens in.
+        let mut all: Vec<Opened> = Vec::new();
+        let mut watching: Vec<Box<dyn Store>> = Vec::new();
+        for schema in [None, Some("pgboss"), Some("others")] {
+            let (actor, watcher): (Box<dyn QueueProvider>, Box<dyn QueueProvider>) = match schema {
+                None => (Box::new(native().await.unwrap()), Box::new(native().await.unwrap())),
+                Some(schema) => (Box::new(beside(schema).await.unwrap()), Box::new(beside(schema).await.unwrap())),
+            };
+            all.push((actor, watcher.watch(&q()).await.unwrap()));
+            watching.push(watcher);
+        }
+        // What is heard of one layout was in the feed before the next one's job: it would be heard first.
+        for round in 0..2 {
+            for (actor, events) in &mut all {
+                let stored = actor.enqueue(&[NewJob::new(q(), JobName::from(&q()), json!(round))]).await.unwrap();
+                let next = std::future::poll_fn(|cx| events.as_mut().poll_next(cx));
+                let heard = tokio::time::timeout(Duration::from_secs(30), next).await.expect("it is told").unwrap();
+                assert_eq!((heard.job.as_ref(), heard.kind), (Some(stored[0].id()), QueueEventKind::Waiting));
+            }
+        }
+        for (actor, _) in &all {
+            actor.close().await.unwrap();
+        }
+        for watcher in watching {
+            watcher.close().await.unwrap();
+        }
+        world.close().await;
     }
 }

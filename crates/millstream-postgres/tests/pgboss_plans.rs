@@ -8,6 +8,7 @@ use millstream_postgres::{
     PostgresOptions,
     pgboss::{PgBossOptions, PgBossStore, QueueSettings},
 };
+use serde_json::Value;
 use tokio_postgres::{Client, SimpleQueryMessage};
 
 mod world;
@@ -21,11 +22,16 @@ const BACKLOG: i64 = 60_000;
 /// a dozen and a half pages; a cliff costs the whole backlog.
 const BATCH: i64 = 100;
 
-/// A statement of the folder as the store fills it in, with what a claim picks.
+/// A statement of the folder as the store fills it in, with what a plain claim picks.
 fn statement(name: &str) -> String {
+    picking(name, "pick")
+}
+
+/// A statement of the folder as the store fills it in, with what a claim picks.
+fn picking(name: &str, pick: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/pgboss");
     let read = |name: &str| fs::read_to_string(root.join(format!("{name}.sql"))).unwrap();
-    let part: Vec<String> = read("pick").lines().filter(|line| !line.starts_with("-- ")).map(str::to_owned).collect();
+    let part: Vec<String> = read(pick).lines().filter(|line| !line.starts_with("-- ")).map(str::to_owned).collect();
     let text = read(name).replace("{picked}", &part.join("\n"));
     let lines: Vec<&str> = text.lines().filter(|line| !line.contains("-- before 44")).collect();
     let text = seeks(&lines.join("\n")).replace("{job}", "pgboss.job_common").replace("{boss}", "pgboss");
@@ -68,6 +74,11 @@ async fn opened(url: &str) -> (PgBossStore, Client, tokio::task::JoinSet<()>) {
 async fn every_statement_is_prepared() {
     for (version, database) in world::databases() {
         let (store, client, _driver) = opened(&database.url()).await;
+        for pick in ["pick_single", "pick_fifo", "pick_limited"] {
+            if let Err(error) = client.prepare(&picking("claim", pick)).await {
+                panic!("claim with {pick} on {version}: {error:?}");
+            }
+        }
         for name in names() {
             if let Err(error) = client.prepare(&statement(&name)).await {
                 panic!("{name} on {version}: {error:?}");
@@ -118,10 +129,90 @@ async fn check(client: &Client, when: &str) {
 async fn pages(client: &Client, text: &str, params: &str) -> i64 {
     client.batch_execute(&format!("prepare measured as {text}")).await.unwrap();
     let explain = format!("explain (analyze, buffers, format json) execute measured({params})");
-    let json: serde_json::Value = client.query_one(&explain, &[]).await.unwrap().get(0);
+    let json: Value = client.query_one(&explain, &[]).await.unwrap().get(0);
+    client.batch_execute("deallocate measured").await.unwrap();
+    touched(&json[0]["Plan"])
+}
+
+fn touched(plan: &Value) -> i64 {
+    plan["Shared Hit Blocks"].as_i64().unwrap() + plan["Shared Read Blocks"].as_i64().unwrap()
+}
+
+/// All pages of a statement that changes tables beside its answer: those changes are run after the top plan.
+async fn pages_with_changes(client: &Client, text: &str, params: &str) -> i64 {
+    client.batch_execute(&format!("prepare measured as {text}")).await.unwrap();
+    let explain = format!("explain (analyze, buffers, format json) execute measured({params})");
+    let json: Value = client.query_one(&explain, &[]).await.unwrap().get(0);
     client.batch_execute("deallocate measured").await.unwrap();
     let top = &json[0]["Plan"];
-    top["Shared Hit Blocks"].as_i64().unwrap() + top["Shared Read Blocks"].as_i64().unwrap()
+    let said = json.to_string();
+    let beside = top["Plans"].as_array().unwrap().iter().filter(|plan| {
+        let name = plan["Subplan Name"].as_str().unwrap_or_default().trim_start_matches("CTE ");
+        plan["Node Type"] == "ModifyTable" && !said.contains(&format!("\"CTE Name\":\"{name}\""))
+    });
+    touched(top) + beside.map(touched).sum::<i64>()
+}
+
+/// Lists what became ready in a queue whose groups are limited, as a claim does it. The pages.
+async fn list(client: &Client) -> i64 {
+    let (intake, mut pages) = (statement("limit_intake"), 0);
+    let waiting = "select count(*) from millstream.boss_waiting";
+    loop {
+        let before: i64 = client.query_one(waiting, &[]).await.unwrap().get(0);
+        pages += pages_with_changes(client, &intake, "'q', 2000, 5000000").await;
+        if client.query_one(waiting, &[]).await.unwrap().get::<_, i64>(0) == before {
+            return pages;
+        }
+    }
+}
+
+/// A claim from a queue whose groups are limited costs what it takes, whatever waits behind a full group.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_group_costs_no_more_for_its_backlog() {
+    for (version, database) in world::databases() {
+        let (store, client, _driver) = opened(&database.url()).await;
+        client.batch_execute(SESSION).await.unwrap();
+        store.set_group_concurrency(&"q".parse().unwrap(), Some(1)).await.unwrap();
+        for table in ["pgboss.job_common", "millstream.boss_waiting", "millstream.boss_group"] {
+            let quiet = format!("alter table {table} set (autovacuum_enabled = off)");
+            client.batch_execute(&quiet).await.unwrap();
+            client.batch_execute(&format!("vacuum analyze {table}")).await.unwrap();
+        }
+        let fill = format!(
+            "insert into pgboss.job_common (name, policy, data, group_id, created_on, start_after) select 'q', 'standard', '{{}}', \
+             case when i <= {BACKLOG} - 2 * {BATCH} then 'big' else 'group ' || i end, now() + i * interval '1 microsecond', \
+             now() - interval '1 hour' + i * interval '1 microsecond' from generate_series(1, {BACKLOG}) i"
+        );
+        client.batch_execute(&fill).await.unwrap();
+        let listing = list(&client).await;
+        assert!(listing <= 25 * BACKLOG, "listing {BACKLOG} touches {listing} pages on {version}");
+        let claim = picking("claim", "pick_limited");
+        let take = async |n: i64| {
+            let params = format!("array['q'], array[{n}], 30000000, '{{}}', array[0], array[now()]");
+            pages_with_changes(&client, &claim, &params).await
+        };
+        let active = "select count(*) from pgboss.job where state = 'active'";
+        let running = async || client.query_one(active, &[]).await.unwrap().get::<_, i64>(0);
+        take(BATCH).await;
+        assert_eq!(running().await, BATCH, "on {version}");
+        let taken = take(BATCH).await;
+        assert_eq!(running().await, 2 * BATCH, "on {version}");
+        assert!(taken <= 60 * BATCH, "a claim of {BATCH} touches {taken} pages on {version}");
+        // One job is left in the small groups, and the big one is full.
+        take(1).await;
+        let none = list(&client).await + take(BATCH).await;
+        let prune = pages_with_changes(&client, &statement("limit_prune"), "'q', 1000, 200, 2000").await;
+        assert_eq!(running().await, 2 * BATCH + 1, "on {version}");
+        assert!(none + prune <= 100, "a claim of nothing touches {none} pages, and {prune} on {version}");
+        client
+            .batch_execute("update pgboss.job set state = 'completed' where group_id = 'big' and state = 'active'")
+            .await
+            .unwrap();
+        let one = list(&client).await + take(BATCH).await;
+        assert_eq!(running().await, 2 * BATCH + 1, "on {version}");
+        assert!(one <= 200, "a claim of one touches {one} pages on {version}");
+        store.close().await.unwrap();
+    }
 }
 
 /// Jobs of a queue that nobody analyses afterwards.

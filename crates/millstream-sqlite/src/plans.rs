@@ -7,8 +7,15 @@ use rusqlite::Connection;
 use crate::{schema, sql};
 
 /// Statements that read a whole table on purpose; each one's header says why.
-const WHOLE_TABLE: &[&str] =
-    &["queue/marks", "job/sweep_groups", "schedule/list", "feed/watched", "feed/sweep_watchers", "feed/sweep"];
+const WHOLE_TABLE: &[&str] = &[
+    "queue/marks",
+    "job/sweep_groups",
+    "schedule/list",
+    "feed/watched",
+    "feed/sweep_watchers",
+    "feed/sweep",
+    "retention/holds",
+];
 
 /// Statements of the hot paths, and what each must ride, in order.
 const RIDES: &[(&str, &[&str])] = &[
@@ -41,6 +48,7 @@ const RIDES: &[(&str, &[&str])] = &[
     ("events/read_stream_backward", &["queue_events_stream"]),
     ("events/streams", &["PRIMARY KEY"]),
     ("events/sweep_keys", &["PRIMARY KEY", "event_key_age"]),
+    ("retention/delete", &["INTEGER PRIMARY KEY"]),
     ("state/get", &["PRIMARY KEY"]),
     ("state/list", &["PRIMARY KEY"]),
     ("state/sweep", &["PRIMARY KEY", "state_expires"]),

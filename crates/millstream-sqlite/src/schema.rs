@@ -21,6 +21,7 @@ const APPLICATION_ID: i64 = 0x4d69_6c6c;
 const MIGRATIONS: &[Migration] = &[
     Migration { version: 1, name: "0001_begin", sql: include_str!("../migrations/0001_begin.sql") },
     Migration { version: 2, name: "0002_groups", sql: include_str!("../migrations/0002_groups.sql") },
+    Migration { version: 3, name: "0003_retention", sql: include_str!("../migrations/0003_retention.sql") },
 ];
 
 /// Statements kept prepared per connection: more than there are.
@@ -229,6 +230,8 @@ fn check_path(path: &Path) -> Result<()> {
     }
     match std::fs::metadata(path) {
         Ok(found) if found.is_dir() => refused("is a directory: name a file"),
+        // Opening a pipe would wait for whoever writes into it.
+        Ok(found) if !found.is_file() => refused("is a pipe, a socket or a device: name a file"),
         Ok(_) => match std::fs::File::open(path) {
             Ok(_) => Ok(()),
             Err(error) => refused(&format!("cannot be read: {error}")),

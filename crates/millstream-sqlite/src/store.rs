@@ -89,7 +89,7 @@ impl SqliteStore {
     /// # Errors
     ///
     /// [`Error::Config`] for a path that is no file of ours or cannot be used, [`Error::Schema`] for a file that a
-    /// newer build wrote.
+    /// newer build wrote, [`Error::Invalid`] for a lease out of bounds.
     pub async fn open(path: impl AsRef<Path>, options: StoreOptions) -> Result<Arc<Self>> {
         let path = path.as_ref().to_owned();
         let (reply, opened) = oneshot::channel();
@@ -105,8 +105,10 @@ impl SqliteStore {
     ///
     /// # Errors
     ///
-    /// [`Error::Unavailable`] if the machine has no memory or threads to give.
+    /// [`Error::Unavailable`] if the machine has no memory or threads to give, [`Error::Invalid`] for a lease out
+    /// of bounds.
     pub fn memory(options: StoreOptions) -> Result<Arc<Self>> {
+        options.check()?;
         let conn = schema::open_memory()?;
         let shared = shared(&conn, Path::new(":memory:"), options, false)?;
         let writer = Writer::new();
@@ -153,6 +155,7 @@ impl SqliteStore {
 }
 
 fn open(path: &Path, options: StoreOptions) -> Result<Arc<SqliteStore>> {
+    options.check()?;
     let conn = schema::open_file(path)?;
     let shared = shared(&conn, path, options, true)?;
     let heart = heart_connection(path)?;
@@ -193,6 +196,7 @@ fn heart_connection(path: &Path) -> Result<Connection> {
 
 fn shared(conn: &Connection, path: &Path, options: StoreOptions, on_disk: bool) -> Result<Arc<Shared>> {
     schema::migrate(conn, path, &schema::store_id(&*options.clock))?;
+    crate::events::retention::check(&options.retention)?;
     let store = conn.first(sql::LEDGER_STORE, [], |row| row.get::<_, String>(0));
     let store = store.map_err(|fault| fault.told("read the store's name"))?.unwrap_or_default();
     let realm = Realm::new(format!("sqlite:{store}"));

@@ -2,7 +2,7 @@
 
 mod world;
 
-use std::{collections::HashSet, fs, path::Path, sync::Arc};
+use std::{collections::HashSet, fs, path::Path, sync::Arc, time::Duration};
 
 use millstream_core::{
     Append, Error, EventStore, GroupName, GroupSpec, GroupStore, NewEvent, Pattern, QueueProvider, Realm, StateOp,
@@ -30,9 +30,23 @@ async fn a_newer_schema_is_refused_with_what_to_do() {
     assert!(matches!(error, Error::Schema { .. }), "{error:?}");
     assert_eq!(
         error.to_string(),
-        "sqlite has schema version 99, expected 2 or older: a newer millstream wrote this file: upgrade this program"
+        "sqlite has schema version 99, expected 3 or older: a newer millstream wrote this file: upgrade this program"
     );
     assert!(matches!(schema::status(world.path()), Err(Error::Schema { .. })));
+}
+
+/// A claim that has run out as it is taken would be everybody's; one that never does would be a dead worker's for ever.
+#[tokio::test]
+async fn a_lease_that_nobody_could_hold_is_refused() {
+    let world = World::new();
+    for lease in [Duration::from_millis(99), Duration::MAX] {
+        let options = || StoreOptions { lease, ..StoreOptions::default() };
+        let wanted = format!("invalid lease: got {lease:?}, expected 100ms to a day");
+        for refused in [SqliteStore::open(world.path(), options()).await.err(), SqliteStore::memory(options()).err()] {
+            assert_eq!(refused.map(|error| error.to_string()).as_ref(), Some(&wanted));
+        }
+    }
+    assert!(!world.path().exists(), "nothing was made");
 }
 
 #[tokio::test]
@@ -41,6 +55,8 @@ async fn what_is_no_file_of_ours_is_refused_by_name() {
     let folder = world.path().parent().unwrap().to_owned();
     assert!(refused(&folder).await.to_string().ends_with("is a directory: name a file"));
 
+    let device = refused("/dev/null").await.to_string();
+    assert_eq!(device, "`/dev/null` is a pipe, a socket or a device: name a file");
     let memory = refused(":memory:").await.to_string();
     assert_eq!(memory, "`:memory:` is not a file: a store in memory is opened as such");
     let missing = refused(folder.join("no/jobs.db")).await.to_string();
@@ -62,7 +78,7 @@ async fn what_is_no_file_of_ours_is_refused_by_name() {
 fn the_schema_is_looked_at_and_brought_up() {
     let world = World::new();
     let none = schema::status(world.path()).unwrap();
-    assert_eq!((none.found, none.supported, none.is_current()), (None, 2, false));
+    assert_eq!((none.found, none.supported, none.is_current()), (None, 3, false));
     assert!(none.pending_sql().contains("CREATE TABLE job_live"));
     assert!(!world.path().exists(), "a look changes nothing");
 
@@ -86,7 +102,7 @@ async fn an_older_file_is_brought_up() {
     old.pragma_update(None, "application_id", 0x4d69_6c6c).unwrap();
     drop(old);
     let status = schema::status(world.path()).unwrap();
-    assert_eq!((status.found, &*status.pending), (Some(1), &["0002_groups"][..]));
+    assert_eq!((status.found, &*status.pending), (Some(1), &["0002_groups", "0003_retention"][..]));
 
     let store = world.open().await;
     assert_eq!(store.head().await.unwrap(), 1);

@@ -69,6 +69,33 @@ async fn a_handler_that_panics_while_it_is_dropped_is_a_failed_attempt_like_any_
 }
 
 #[tokio::test]
+async fn a_second_handler_is_refused_and_the_first_stays() {
+    let store = SqliteStore::memory(StoreOptions::default()).unwrap();
+    let workers = WorkerManager::new(stores(&store), options());
+    let name = JobName::new("work").unwrap();
+    let answers = |word: &'static str| move |_: Value, _: JobContext| async move { Ok::<_, JobError>(word) };
+    workers.register(&queue(), &name, answers("first")).unwrap();
+    let refused = workers.register(&queue(), &name, answers("second")).unwrap_err().to_string();
+    assert!(refused.contains("a second handler of `work`"), "{refused}");
+    workers.start().await.unwrap();
+    store.enqueue(&[job("1")]).await.unwrap();
+    assert_eq!(finished(&store, "1").await.output, Some(json!("first")));
+    in_time("the stop", workers.close_all()).await.unwrap();
+}
+
+/// Without a pause between two looks, a worker would keep a core busy for nothing.
+#[tokio::test]
+async fn a_poll_without_a_pause_is_refused() {
+    let store = StoreOptions { poll: Duration::ZERO, ..StoreOptions::default() };
+    let refused = SqliteStore::memory(store).err().map(|error| error.to_string());
+    assert_eq!(refused.as_deref(), Some("invalid poll: got 0ns, expected at least 1ms"));
+    let store = SqliteStore::memory(StoreOptions::default()).unwrap();
+    let workers = WorkerManager::new(stores(&store), WorkerOptions { poll: Duration::ZERO, ..options() });
+    let refused = workers.start().await.unwrap_err().to_string();
+    assert_eq!(refused, "invalid poll: got 0ns, expected at least 1ms");
+}
+
+#[tokio::test]
 async fn a_stop_goes_on_when_nobody_waits_for_it_any_more() {
     let store = SqliteStore::memory(StoreOptions::default()).unwrap();
     let workers = WorkerManager::new(stores(&store), options());

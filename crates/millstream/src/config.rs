@@ -16,7 +16,7 @@ mod sources;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use millstream_core::{JobEvents, QueueDefaults, QueueName, Result, StoreOptions};
+use millstream_core::{JobEvents, QueueDefaults, QueueName, Result, Retention, StoreOptions};
 
 pub use backend::{Backend, FILE_DEFAULT};
 pub use key::{Key, Kind};
@@ -39,6 +39,8 @@ pub struct Config {
     pub job_events: JobEvents,
     /// How long a job stays with a worker that no longer gives a sign of life.
     pub lease: Duration,
+    /// How long the log keeps events, while the event store does not say it itself.
+    pub retention: Retention,
     /// How this process works all queues.
     pub worker: WorkerConfig,
     /// How it works single ones.
@@ -117,7 +119,7 @@ impl Config {
         backend::ADAPTERS
     }
 
-    /// What its stores are opened with.
+    /// What its stores are opened with, but for [`retention`](Self::retention), which is the event store's.
     pub fn store_options(&self) -> StoreOptions {
         StoreOptions {
             lease: self.lease,

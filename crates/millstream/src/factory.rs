@@ -19,8 +19,8 @@ impl Config {
     ///
     /// What the store says that could not be opened; those opened before it are closed again.
     pub async fn open(&self) -> Result<Stores> {
-        let mut opened = Opened { options: self.store_options(), stores: HashMap::new() };
-        let stores = opened.stores(self).await;
+        let mut opened = Opened { config: self, stores: HashMap::new() };
+        let stores = opened.stores().await;
         if stores.is_err() {
             opened.close().await;
         }
@@ -56,16 +56,16 @@ impl Config {
 }
 
 /// The stores opened so far: one object for each backend, whatever it is used for.
-struct Opened {
-    options: StoreOptions,
+struct Opened<'a> {
+    config: &'a Config,
     stores: HashMap<Backend, Stores>,
 }
 
-impl Opened {
-    async fn stores(&mut self, config: &Config) -> Result<Stores> {
-        let queue = self.one(&config.queue).await?.queue;
-        let events = self.one(&config.events).await?.events;
-        let state = self.one(&config.state).await?.state;
+impl Opened<'_> {
+    async fn stores(&mut self) -> Result<Stores> {
+        let queue = self.one(&self.config.queue).await?.queue;
+        let events = self.one(&self.config.events).await?.events;
+        let state = self.one(&self.config.state).await?.state;
         Ok(Stores { queue, events, state })
     }
 
@@ -73,7 +73,13 @@ impl Opened {
         if let Some(stores) = self.stores.get(backend) {
             return Ok(stores.clone());
         }
-        let stores = opened(backend, self.options.clone()).await?;
+        let mut options = self.config.store_options();
+        // Also where it is not the same: two ways to write one database are two objects, and either may be the one that
+        // sweeps. A log that nobody uses has nothing to lose. Another adapter may not know the bounds.
+        if backend.is_kin(&self.config.events) {
+            options.retention = self.config.retention;
+        }
+        let stores = opened(backend, options).await?;
         #[cfg(feature = "postgres")]
         if let Backend::PgBoss(boss) = backend {
             // Events and state beside pg-boss's tables are the same object's.
@@ -134,11 +140,6 @@ pub(crate) fn postgres_options(postgres: &PostgresBackend) -> Result<millstream_
         notify: postgres.notify.unwrap_or(base.notify),
         prepare: postgres.prepare.or(base.prepare),
         migrate: postgres.migrate.unwrap_or(base.migrate),
-        retention: millstream_postgres::Retention {
-            age: postgres.retention_days.map(|days| std::time::Duration::from_secs(days * 24 * 60 * 60)),
-            bytes: postgres.retention_mb.map(|size| size * 1024 * 1024),
-            ..base.retention
-        },
         ..base
     })
 }

@@ -297,7 +297,9 @@ fn what_does_not_fit_together_is_refused() {
     let line = &refused(&world.sources())[0];
     assert!(line.starts_with("queue.adapter: got nothing, expected `postgres` or `redis`"), "{line}");
     let world = World::with("queues.'no such name'.concurrency = 1");
-    assert!(refused(&world.sources())[0].starts_with("queues.no such name: got a name that no queue has"));
+    let told = &refused(&world.sources())[0];
+    assert!(told.starts_with("queues.no such name: got a name that no queue has"), "{told}");
+    assert!(told.ends_with("millstream.toml:1)"), "{told}");
 }
 
 #[test]

@@ -73,8 +73,15 @@ fn malformed_section(section: &Section<'_>) -> impl Iterator<Item = (usize, &'st
     if opens_with.map_or(section.heading != "Unreleased", |text| text.starts_with(['#', '-', '*'])) {
         found.push((section.line, "a section opens with a paragraph that says why"));
     }
-    let mut seen = Vec::new();
+    let (mut seen, mut told) = (Vec::new(), Vec::new());
     for (index, (line, text)) in section.body.iter().enumerate() {
+        if text.starts_with("- ") {
+            // As a merge leaves them.
+            if told.contains(text) {
+                found.push((*line, "a change is told once in a section"));
+            }
+            told.push(*text);
+        }
         let Some(group) = text.strip_prefix("### ") else { continue };
         if !GROUPS.contains(&group) {
             found.push((*line, "a group is Added, Changed, Deprecated, Removed, Fixed or Security"));
@@ -99,18 +106,19 @@ fn a_good_changelog_passes() {
 
 #[test]
 fn planted_faults_are_caught() {
-    let text = "# Changes\n## 0.1.0 - 2026-11-21\n### New\n- a\n## Next\nWhy.\n### Added\n### Added\n- a\n\
+    let text = "# Changes\n## 0.1.0 - 2026-11-21\n### New\n- a\n## Next\nWhy.\n### Added\n### Added\n- a\n- a\n\
                 ## 0.1.0 - 2026-11-21\nWhy.\n## 0.2.0 - 2026-11-22\nWhy.\n";
     let offenders = malformed(&File::new("CHANGELOG.md", text));
     let expected = [
         (1, "the title is `# Changelog`"),
         (1, "the first section is `## Unreleased`"),
         (5, "a release reads `## 1.2.3 - 2026-11-21`"),
-        (12, "releases go from the newest to the oldest"),
+        (13, "releases go from the newest to the oldest"),
         (2, "a section opens with a paragraph that says why"),
         (3, "a group is Added, Changed, Deprecated, Removed, Fixed or Security"),
         (7, "a group holds a list"),
         (8, "each group comes once in a section"),
+        (10, "a change is told once in a section"),
     ];
     assert_eq!(offenders, expected.map(|(line, what)| Offender::new("CHANGELOG.md", line, what)));
 }

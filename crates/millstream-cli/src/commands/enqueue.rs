@@ -7,7 +7,7 @@ use millstream::{JobId, JobName, NewJob, QueueName, RunAt, Timestamp, limits::EN
 use serde_json::{Value, json};
 
 use crate::{
-    args::{JobOptionArgs, duration, json, json_file},
+    args::{self, JobOptionArgs, duration, json, json_file},
     cli::Globals,
     failure::Failure,
     lines,
@@ -38,7 +38,7 @@ pub(crate) struct Enqueue {
     #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "run_at")]
     delay: Option<Duration>,
     /// Run at this time: `2026-11-21T08:00:00Z`.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = args::time)]
     run_at: Option<Timestamp>,
     #[command(flatten)]
     options: JobOptionArgs,

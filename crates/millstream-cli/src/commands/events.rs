@@ -1,6 +1,7 @@
 //! `millstream events`.
 
 mod groups;
+mod retention;
 
 use std::sync::Arc;
 
@@ -33,6 +34,9 @@ pub(crate) enum Events {
     /// Look at consumer groups and steer them.
     #[command(subcommand)]
     Groups(groups::Groups),
+    /// How long the log keeps events: look, set, and remove now what is past it.
+    #[command(subcommand)]
+    Retention(retention::Retention),
 }
 
 #[derive(Debug, Args)]
@@ -50,10 +54,10 @@ pub(crate) struct Query {
     #[arg(long, value_name = "POSITION")]
     up_to: Option<u64>,
     /// Only events at or after this time.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = args::time)]
     since: Option<Timestamp>,
     /// Only events before this time.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = args::time)]
     until: Option<Timestamp>,
     /// The newest first.
     #[arg(long)]
@@ -93,7 +97,7 @@ pub(crate) struct Tail {
     #[arg(default_value = "*")]
     pattern: Pattern,
     /// Where to begin: `now`, `start`, a position, or a time.
-    #[arg(long, default_value = "now", value_parser = start_from)]
+    #[arg(long, default_value = "now", value_parser = start_from, allow_hyphen_values = true)]
     from: StartFrom,
     /// Goes on with what comes. It always does; this is for who is used to `tail -f`.
     #[arg(long, short)]
@@ -110,7 +114,9 @@ fn start_from(text: &str) -> Result<StartFrom, String> {
         _ => match (text.parse().map(StartFrom::After), text.parse().map(StartFrom::Time)) {
             (Ok(position), _) => Ok(position),
             (_, Ok(time)) => Ok(time),
-            _ => Err("expected now, start, a position, or a time such as 2026-11-21T08:00:00Z".into()),
+            _ => {
+                Err(format!("expected now, start, a position, or a time such as {}, got {text:?}", args::TIME_EXAMPLE))
+            }
         },
     }
 }
@@ -122,6 +128,7 @@ impl Events {
             Self::Append(add) => add.run(session).await,
             Self::Tail(tail) => tail.run(session).await,
             Self::Groups(groups) => groups.run(session).await,
+            Self::Retention(retention) => retention.run(session).await,
         }
     }
 }
@@ -178,6 +185,8 @@ impl Add {
             session.output.either(&appended, || position)?;
             if appended.duplicate {
                 session.output.talk("nothing was written: this key was used before");
+            } else if appended.positions.is_none() {
+                session.output.talk("written; this store gives the position after the commit");
             }
         }
         Ok(())

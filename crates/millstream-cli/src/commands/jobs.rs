@@ -10,6 +10,7 @@ use millstream::{
 use serde_json::{Value, json};
 
 use crate::{
+    args,
     failure::Failure,
     output::{Output, Table, brief, time, time_or_dash},
     session::Session,
@@ -43,10 +44,10 @@ pub(crate) struct List {
     #[arg(long)]
     name: Option<JobName>,
     /// Only jobs enqueued at or after this time.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = args::time)]
     since: Option<Timestamp>,
     /// Only jobs enqueued before this time.
-    #[arg(long, value_name = "TIME")]
+    #[arg(long, value_name = "TIME", value_parser = args::time)]
     until: Option<Timestamp>,
     /// How many.
     #[arg(long, value_name = "N", default_value_t = PAGE_ROWS_DEFAULT, value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE_ROWS_MAX)))]

@@ -33,7 +33,8 @@ const STORE_PATIENCE: Duration = Duration::from_secs(1);
 ///
 /// Its exit code says how the attempt ended: 0 done, 65 failed for good, 75 again later without burning an attempt (see
 /// --snooze), anything else failed: again after the job's backoff. The end of its stderr is kept with the error. It is
-/// killed, with all that it started, when its job is cancelled or times out, and when its claim is lost.
+/// killed, with all that it started, when its job is cancelled or times out, when its claim is lost, and when it prints
+/// more than a job's output may hold (4 MiB).
 ///
 /// Ctrl-C (or SIGTERM, or a closed terminal) takes no more jobs and lets running ones end within --grace; what is left
 /// then, or at a second Ctrl-C, goes back to its queue without burning an attempt.
@@ -47,7 +48,7 @@ pub(crate) struct Work {
     #[arg(long = "name", value_name = "NAME")]
     names: Vec<JobName>,
     /// The command.
-    #[arg(long, value_name = "COMMAND")]
+    #[arg(long, value_name = "COMMAND", value_parser = command)]
     exec: String,
     /// How many jobs of each queue run at once.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(CONCURRENCY_MAX)))]
@@ -61,6 +62,11 @@ pub(crate) struct Work {
     /// How long a job waits whose command exits with 75.
     #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
     snooze: Duration,
+}
+
+/// An empty command would complete every job without doing anything: mostly a variable that is not set.
+fn command(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("expected a command for `sh -c`".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 impl Work {

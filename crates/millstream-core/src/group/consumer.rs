@@ -12,6 +12,7 @@ use super::{
     handler::{EventOf, GroupContext, GroupHandler, batch, each},
     heart::{Beating, Heart, Seen},
     held::Held,
+    keeper::{Keeper, Keeping},
     options::GroupOptions,
     partition::Member,
     spec::GroupSpec,
@@ -32,6 +33,7 @@ pub struct Groups {
     stores: Stores,
     store: Arc<dyn GroupStore>,
     options: GroupOptions,
+    keeper: Keeper,
 }
 
 impl Groups {
@@ -42,7 +44,7 @@ impl Groups {
     /// [`Error::Unsupported`] for a log without groups.
     pub fn new(stores: Stores, options: GroupOptions) -> Result<Self> {
         options.check()?;
-        Ok(Self { store: stores.events.groups()?, stores, options })
+        Ok(Self { store: stores.events.groups()?, stores, options, keeper: Keeper::default() })
     }
 
     /// The groups themselves: to look at, pause, reset and delete.
@@ -96,7 +98,9 @@ impl Groups {
         let ended = watch::Sender::new(None);
         let mut task = JoinSet::new();
         task.spawn(supervise(engine, heart, self.store.clone(), member.clone(), ended.clone()));
-        Ok(GroupConsumer { shared: Arc::new(Shared { member, stop, ended, count, _task: task, _beating: beating }) })
+        let keeping = self.keeper.keep(&self.stores.events, &self.options.clock);
+        let shared = Shared { member, stop, ended, count, _task: task, _beating: beating, _keeping: keeping };
+        Ok(GroupConsumer { shared: Arc::new(shared) })
     }
 
     /// As [`consume`](Self::consume), with an async function of one event whose data is a `T`.
@@ -187,6 +191,8 @@ struct Shared {
     _task: JoinSet<()>,
     /// At once when dropped: nobody beats for work that is cut off.
     _beating: DropGuard,
+    /// The sweeps of the store, for as long as it has consumers here.
+    _keeping: Arc<Keeping>,
 }
 
 impl GroupConsumer {

@@ -24,6 +24,11 @@ use crate::{
 
 /// Batches that are read ahead of a partition.
 const BATCHES_AHEAD: usize = 2;
+/// How often a consumer that is short of partitions asks for them, real time. Their owners give them away between two
+/// beats, and nobody reads them until they are taken: a beat would be long for that.
+const HAND_OVER: Duration = Duration::from_millis(20);
+/// How often it asks like that. An owner whose handler takes longer gives them away when it pleases: then beats tell.
+const HAND_OVER_MAX: u32 = 500;
 
 pub(super) struct Engine {
     runner: Arc<Runner>,
@@ -42,6 +47,10 @@ pub(super) struct Engine {
     claiming: bool,
     /// The view says something new about free partitions.
     fresh_view: bool,
+    /// How often it asked for partitions without a view that tells of free ones, since it is short of them.
+    asked: u32,
+    /// It may ask so now.
+    ask: bool,
     /// The log was seen to reach at least here.
     head: u64,
     /// The log may reach further.
@@ -85,6 +94,8 @@ impl Engine {
             resting: false,
             claiming: false,
             fresh_view: true,
+            asked: 0,
+            ask: false,
             head: 0,
             look: true,
             turn: 0,
@@ -97,10 +108,14 @@ impl Engine {
     pub(super) async fn run(mut self) -> Result<()> {
         let mut poll = tokio::time::interval(self.runner.options.poll);
         poll.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut hand_over = tokio::time::interval(HAND_OVER.min(self.runner.options.poll));
+        hand_over.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut waiting: Option<Waiting> = None;
         while self.end.is_none() {
             self.act();
-            if waiting.is_none() && !self.look {
+            // Not while it reads: the read may be the one that sees what the signal is about. What is signalled meanwhile
+            // is above the head that the read answers, and heard then.
+            if waiting.is_none() && !self.look && !self.reading {
                 let (runner, after) = (self.runner.clone(), self.head);
                 waiting = Some(Box::pin(async move { runner.store.wait_log(after).await }));
             }
@@ -121,6 +136,7 @@ impl Engine {
                     (self.look, self.resting) = (true, false);
                     self.catch_up();
                 }
+                _ = hand_over.tick(), if self.is_short() => (self.ask, self.asked) = (true, self.asked + 1),
                 () = retry => {}
             }
         }
@@ -169,13 +185,23 @@ impl Engine {
         });
     }
 
+    /// How many partitions this member should have beside those that it has.
+    fn missing(&self) -> usize {
+        usize::from(self.view.share).saturating_sub(self.lanes.len())
+    }
+
+    /// Whether others are about to give partitions away to it.
+    fn is_short(&self) -> bool {
+        self.missing() > 0 && !self.claiming && self.asked < HAND_OVER_MAX
+    }
+
     fn claim(&mut self) {
-        let missing = usize::from(self.view.share).saturating_sub(self.lanes.len());
-        let Ok(missing) = u16::try_from(missing) else { return };
-        if missing == 0 || self.view.free == 0 || self.claiming || !self.fresh_view {
+        let Ok(missing) = u16::try_from(self.missing()) else { return };
+        let told = self.fresh_view && self.view.free > 0;
+        if missing == 0 || self.claiming || !(told || self.ask) {
             return;
         }
-        (self.claiming, self.fresh_view) = (true, false);
+        (self.claiming, self.fresh_view, self.ask) = (true, false, false);
         let (runner, asked_at) = (self.runner.clone(), self.runner.options.clock.monotonic());
         self.tasks.spawn(async move {
             let claims = runner.store.claim_partitions(&runner.member, missing).await;
@@ -348,13 +374,16 @@ impl Engine {
                 return;
             }
         };
+        if claims.is_empty() {
+            return;
+        }
         let (spec, now) = (&self.runner.spec, self.runner.options.clock.monotonic());
         for claim in claims {
             let halted = spec.poison == Poison::Stop && claim.attempts >= spec.attempts;
             self.held.take(claim.held, asked_at);
             self.lanes.insert(claim.held.partition, Lane::new(&claim, halted, now));
         }
-        self.look = true;
+        (self.look, self.asked) = (true, 0);
     }
 
     fn moved(&mut self, moves: &[CursorMove], moved: Result<Vec<bool>>) {
@@ -395,6 +424,9 @@ impl Engine {
                         self.lanes.remove(&lost.partition);
                     }
                     self.held.drop_one(*lost);
+                }
+                if view.share != self.view.share {
+                    self.asked = 0;
                 }
                 (self.view, self.fresh_view) = (view, true);
             }

@@ -12,6 +12,7 @@ mod handler;
 mod heart;
 mod held;
 mod info;
+mod keeper;
 mod lane;
 mod options;
 mod partition;

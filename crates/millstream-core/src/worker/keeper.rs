@@ -11,7 +11,7 @@ use crate::{Timestamp, clock::Clock, entropy::Entropy, error::Result, store::Job
 /// Rescues a lease: a crashed worker's job is back at most a lease and a half after its last beat.
 const RESCUES_PER_LEASE: u32 = 2;
 /// How often finished jobs past their removal, and expired state and keys, are swept.
-const SWEEP_EVERY: Duration = Duration::from_secs(30);
+pub(crate) const SWEEP_EVERY: Duration = Duration::from_secs(30);
 /// Polls between two looks for what is due, where wake-ups tell of an earlier time than the known one.
 const QUIET: u32 = 10;
 /// Signals closer together than this cost one look.

@@ -175,10 +175,10 @@ impl WorkerManager {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for a concurrency out of bounds; [`Error::Closed`] after `close_all`; what a store with a
+    /// [`Error::Invalid`] for a concurrency or a poll out of bounds; [`Error::Closed`] after `close_all`; what a store with a
     /// loop of its own answers.
     pub async fn start(&self) -> Result<()> {
-        check_concurrency(self.shared.options.concurrency)?;
+        self.shared.options.check()?;
         match &self.shared.work {
             Work::Shared(jobs) => self.start_runtime(jobs.clone()),
             Work::Own(own) => self.start_own_loops(&**own).await,

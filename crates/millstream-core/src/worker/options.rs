@@ -7,6 +7,7 @@ use crate::{
     entropy::{Entropy, SystemEntropy},
     error::{Error, Result},
     limits::CONCURRENCY_MAX,
+    options::check_poll,
 };
 
 /// How the workers of one process run.
@@ -53,6 +54,14 @@ pub struct QueueWorkerOptions {
     pub concurrency: Option<u32>,
     /// Whether it starts with the others.
     pub autorun: Option<bool>,
+}
+
+impl WorkerOptions {
+    /// What a manager refuses to start with.
+    pub(crate) fn check(&self) -> Result<()> {
+        check_concurrency(self.concurrency)?;
+        check_poll(self.poll)
+    }
 }
 
 pub(crate) fn check_concurrency(concurrency: u32) -> Result<()> {

@@ -29,13 +29,17 @@ impl Registry {
     pub(crate) fn add(&mut self, queue: &QueueName, name: Option<&JobName>, handler: Arc<dyn Handler>) -> Result<()> {
         let handlers = self.queues.entry(queue.clone()).or_default();
         let taken = match name {
-            Some(name) => handlers.by_name.insert(name.clone(), handler).is_some(),
-            None => handlers.fallback.replace(handler).is_some(),
+            Some(name) => handlers.by_name.contains_key(name),
+            None => handlers.fallback.is_some(),
         };
         if taken {
             let got =
                 name.map_or("a second default handler".to_owned(), |name| format!("a second handler of `{name}`"));
             return Err(Error::invalid(format!("handler of queue `{queue}`"), got, "one handler a job name"));
+        }
+        match name {
+            Some(name) => drop(handlers.by_name.insert(name.clone(), handler)),
+            None => handlers.fallback = Some(handler),
         }
         Ok(())
     }

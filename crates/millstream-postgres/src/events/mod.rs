@@ -11,7 +11,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use millstream_core::{
-    Append, Appended, BoxStream, Event, EventQuery, EventStore, GroupStore, Pattern, Result, StartFrom,
+    Append, Appended, BoxStream, Event, EventQuery, EventStore, GroupStore, Pattern, Result, Retention, RetentionInfo,
+    StartFrom,
 };
 
 use crate::{groups::Groups, store::PostgresStore};
@@ -32,6 +33,18 @@ impl EventStore for PostgresStore {
 
     async fn head(&self) -> Result<u64> {
         query::head(self.shared()).await
+    }
+
+    async fn retention(&self) -> Result<RetentionInfo> {
+        retention::look(self.shared()).await
+    }
+
+    async fn set_retention(&self, retention: Option<&Retention>) -> Result<()> {
+        retention::set(self.shared(), retention).await
+    }
+
+    async fn expire_events(&self) -> Result<u64> {
+        retention::expire(self.shared()).await
     }
 
     fn groups(&self) -> Result<Arc<dyn GroupStore>> {

@@ -27,7 +27,7 @@ async fn page(shared: &Shared, query: &EventQuery) -> Result<Vec<Row>, Fault> {
     if let Some(after) = query.after {
         // Behind the rows: what retention removed meanwhile was not read.
         let first = Head::read(shared, on).await?.first;
-        if after + 1 < first {
+        if after.saturating_add(1) < first {
             return Err(Error::Truncated { requested: after, first }.into());
         }
     }
@@ -71,7 +71,10 @@ pub(crate) async fn flush(shared: &Shared, on: On<'_>) -> Result<i64, Fault> {
         }
         rows => rows?,
     };
-    Ok(rows.first().ok_or(Fault::Raced)?.get("head"))
+    let head: i64 = rows.first().ok_or(Fault::Raced)?.get("head");
+    // What this call numbered the sequencer will not find any more.
+    shared.signals.log_grew(u64::try_from(head).ok());
+    Ok(head)
 }
 
 pub(crate) fn event(row: &Row) -> Result<Event> {

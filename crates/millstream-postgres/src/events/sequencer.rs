@@ -104,9 +104,9 @@ async fn sequence_on(shared: &Shared, on: On<'_>, floor: i64) -> Result<(i64, Op
     };
     let row = rows.first().ok_or(Fault::Raced)?;
     let moved: i64 = row.get("moved");
-    if moved > 0 {
-        let head: Option<i64> = row.get("head");
-        shared.signals.log_grew(head.and_then(|head| u64::try_from(head).ok()));
+    // Also where nothing moved: what this process appended may have been numbered by a call that looked in between.
+    if let Some(head) = row.get::<_, Option<i64>>("head").and_then(|head| u64::try_from(head).ok()) {
+        shared.signals.log_grew(Some(head));
     }
     if row.get("low") {
         partitions::ahead(shared, on).await;

@@ -66,14 +66,14 @@ pub(crate) async fn position(shared: &Shared, on: On<'_>, from: StartFrom) -> Re
 }
 
 /// Where the log begins and ends.
-pub(super) struct Head {
-    pos: u64,
+pub(crate) struct Head {
+    pub(crate) pos: u64,
     pub(super) first: u64,
     log: String,
 }
 
 impl Head {
-    pub(super) async fn read(shared: &Shared, on: On<'_>) -> Result<Self, Fault> {
+    pub(crate) async fn read(shared: &Shared, on: On<'_>) -> Result<Self, Fault> {
         let rows = shared.run(on, Sql::EventsHead, &[]).await?;
         let place = rows::at("event_head", &1);
         let row = rows.first().ok_or_else(|| place("one").corrupt("there is no row"))?;
@@ -89,7 +89,7 @@ impl Head {
         if position > self.pos {
             return Err(Error::LogWentBack { requested: position, head: self.pos });
         }
-        if position + 1 < self.first {
+        if position.saturating_add(1) < self.first {
             return Err(Error::Truncated { requested: position, first: self.first });
         }
         Ok(())

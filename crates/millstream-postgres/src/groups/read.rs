@@ -62,7 +62,7 @@ impl Look {
             if *after > self.head {
                 return Err(Error::LogWentBack { requested: *after, head: self.head });
             }
-            if after + 1 < self.first {
+            if after.saturating_add(1) < self.first {
                 return Err(Error::Truncated { requested: *after, first: self.first });
             }
         }

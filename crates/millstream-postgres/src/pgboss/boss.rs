@@ -234,16 +234,21 @@ impl Boss {
             // A name that only pg-boss takes is none of ours.
             let Ok(name) = QueueName::new(row.get::<_, String>("name")) else { continue };
             let policy: &str = row.get("policy");
-            let known = Known {
-                table: row.get::<_, &str>("table_name").into(),
-                pick: Pick::of(policy),
-                notify: row.get("notify"),
-                until,
+            let pick = match Pick::of(policy) {
+                Pick::Plain if row.get("limited") => Pick::Limited,
+                pick => pick,
             };
+            let known =
+                Known { table: row.get::<_, &str>("table_name").into(), pick, notify: row.get("notify"), until };
             found.push((name, known));
         }
         self.known.write().unwrap_or_else(PoisonError::into_inner).extend(found.clone());
         Ok(found)
+    }
+
+    /// Whether the queue's groups are limited, as far as is known.
+    pub(crate) fn is_limited(&self, name: &QueueName) -> bool {
+        self.cached(&[name]).0.get(name).is_some_and(|known| known.pick == Pick::Limited)
     }
 
     /// What was known may be no longer true.

@@ -12,6 +12,7 @@ use super::{
     floors::{FULL_MIN, Floor},
     held,
     insert::id_of,
+    limit,
     sql::Pick,
     words,
 };
@@ -97,7 +98,11 @@ async fn groups(boss: &Boss, wants: &BTreeMap<&QueueName, i64>) -> Result<Vec<Gr
     for (name, count) in wants {
         let Some(known) = known.get(*name) else { continue };
         let one = ((*name).clone(), *count);
-        match groups.iter_mut().find(|(table, pick, _)| *table == known.table && *pick == known.pick) {
+        let alike = |(table, pick, _): &&mut Group| {
+            // A limit on groups is counted under a lock of its queue: two at once could wait for each other.
+            *table == known.table && *pick == known.pick && *pick != Pick::Limited
+        };
+        match groups.iter_mut().find(alike) {
             Some((.., queues)) => queues.push(one),
             None => groups.push((known.table.clone(), known.pick, vec![one])),
         }
@@ -115,7 +120,16 @@ async fn claim_once(
     let over = boss.calls.take_over();
     let shared = &*boss.shared;
     let body = || async {
-        transact!(shared, shared.logs_any(), unit => take(boss, unit.on()?, table, pick, wants, &over, left))
+        match (pick, wants) {
+            (Pick::Limited, [(queue, count)]) => {
+                let at_most = (*count).min(left);
+                transact!(shared, true, unit => limit::take(boss, unit.on()?, table, queue, at_most, &over))
+            }
+            _ => {
+                let whole = shared.logs_any();
+                transact!(shared, whole, unit => take(boss, unit.on()?, table, pick, wants, &over, left))
+            }
+        }
     };
     let taken: Result<Taken, Fault> = body().await;
     match taken {
@@ -139,14 +153,14 @@ fn is_taken(fault: &Fault) -> bool {
 type Order = (Reverse<i32>, Time);
 
 #[derive(Default)]
-struct Taken {
-    claimed: Vec<Claimed>,
+pub(crate) struct Taken {
+    pub(crate) claimed: Vec<Claimed>,
     /// The place of each in its queue.
     order: Vec<Order>,
-    events: Vec<QueueEvent>,
+    pub(crate) events: Vec<QueueEvent>,
 }
 
-async fn take(
+pub(crate) async fn take(
     boss: &Boss,
     on: On<'_>,
     table: &Arc<str>,

@@ -14,6 +14,7 @@ mod due;
 mod floors;
 mod held;
 mod insert;
+mod limit;
 mod list;
 mod maintain;
 mod moves;

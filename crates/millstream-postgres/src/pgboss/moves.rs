@@ -1,6 +1,6 @@
 //! The moves of an unfinished job, in one statement a table for all of them: settled, released, rescued, cancelled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use millstream_core::{JobState, QueueEvent, QueueEventKind, QueueName, Result};
 use tokio_postgres::Row;
@@ -71,6 +71,8 @@ pub(crate) struct Moved {
     /// By place; `None`: it did not hold.
     pub(crate) states: Vec<Option<JobState>>,
     ready: BTreeMap<QueueName, bool>,
+    /// Queues with a limit on groups, where a slot is free now: whoever waits for one may be in another process.
+    freed: BTreeSet<QueueName>,
     /// Calls whose claims ended.
     ended: Vec<i64>,
     pub(crate) events: Vec<QueueEvent>,
@@ -82,7 +84,15 @@ impl Moved {
         // What comes back takes its old place.
         self.ready.keys().for_each(|name| boss.floors.forget(name));
         boss.ready(self.ready.iter().map(|(name, now)| (name, *now)));
+        boss.ready(self.freed.iter().map(|name| (name, false)));
         boss.shared.tell(self.events);
+    }
+
+    /// A job of the queue runs no more.
+    fn free(&mut self, boss: &Boss, queue: &QueueName) {
+        if !self.freed.contains(queue) && boss.is_limited(queue) {
+            self.freed.insert(queue.clone());
+        }
     }
 }
 
@@ -144,6 +154,7 @@ async fn complete(
         if let Some(place) = place {
             moved.states[place] = Some(JobState::Completed);
             moved.ended.push(moves[place].held.call);
+            moved.free(boss, &moves[place].held.queue);
         }
     }
     rest.extend(plain.into_iter().filter(|place| moved.states[*place].is_none()));
@@ -178,6 +189,7 @@ async fn complete_at(
         if let Some(place) = place {
             moved.states[place] = Some(JobState::Completed);
             moved.ended.push(moves[place].held.call);
+            moved.free(boss, &moves[place].held.queue);
         }
     }
     Ok(())
@@ -211,6 +223,7 @@ fn note(boss: &Boss, one: &Move, place: usize, row: &Row, moved: &mut Moved) -> 
     };
     moved.states[place] = Some(state);
     moved.ended.extend((one.held.call != 0).then_some(one.held.call));
+    moved.free(boss, &one.held.queue);
     if !state.is_finished() {
         *moved.ready.entry(one.held.queue.clone()).or_default() |= state == JobState::Waiting;
     }

@@ -1,8 +1,8 @@
 //! What the store is opened with, and how queues are made.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use millstream_core::{Error, Result};
+use millstream_core::{Error, QueueName, Result};
 use serde_json::{Map, Value, json};
 
 use crate::options::{PostgresOptions, SchemaName};
@@ -25,6 +25,10 @@ pub struct PgBossOptions {
     pub create: bool,
     /// How queues are made that do not exist yet. One that exists keeps what it says.
     pub queue: QueueSettings,
+    /// How many jobs of one group may run at once, by queue: set when the store is opened, as by
+    /// [`PgBossStore::set_group_concurrency`](super::PgBossStore::set_group_concurrency). A queue that is not named keeps
+    /// its limit.
+    pub group_concurrency: BTreeMap<QueueName, u32>,
     /// Whether this process takes turns with pg-boss's own at maintenance: expiry, retention, counts. On by default.
     pub supervise: bool,
     /// How often it looks whether a pass of maintenance is due; a pass of any process counts for all. A minute by default.
@@ -41,6 +45,7 @@ impl PgBossOptions {
             schema: "pgboss".to_owned(),
             create: true,
             queue: QueueSettings::default(),
+            group_concurrency: BTreeMap::new(),
             supervise: true,
             supervise_every: Duration::from_secs(60),
             schedule: true,
@@ -60,6 +65,9 @@ impl PgBossOptions {
     pub fn check(&self) -> Result<()> {
         self.postgres.check()?;
         self.queue.check()?;
+        for (queue, at_most) in &self.group_concurrency {
+            super::limit::check(queue, Some(*at_most))?;
+        }
         if self.supervise_every.is_zero() {
             return Err(Error::invalid("supervise_every", "no time", "more than none"));
         }

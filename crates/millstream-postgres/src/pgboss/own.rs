@@ -51,9 +51,10 @@ pub struct SendOptions {
     pub delete_after: Option<Duration>,
     /// How long it may run without a heartbeat.
     pub heartbeat: Option<Duration>,
-    /// The group that pg-boss's own workers count its running jobs by.
+    /// The group that its running jobs are counted by, where the queue's groups are limited
+    /// ([`PgBossStore::set_group_concurrency`]); pg-boss's own workers count by it, too. Not empty.
     pub group_id: Option<String>,
-    /// The group's tier: refused, because only pg-boss's own workers know tiers.
+    /// The group's tier: refused. Only pg-boss's own workers know tiers.
     pub group_tier: Option<String>,
     /// The queue that takes a copy where it fails.
     pub dead_letter: Option<QueueName>,
@@ -63,6 +64,9 @@ impl SendOptions {
     fn fields(&self) -> Result<Fields> {
         if self.group_tier.is_some() {
             return Err(Error::Unsupported { store: KIND, what: "tiers of groups" });
+        }
+        if self.group_id.as_deref() == Some("") {
+            return Err(Error::invalid("group_id", "an empty text", "the name of a group"));
         }
         if self.singleton_seconds == Some(0) {
             return Err(Error::invalid("singleton_seconds", 0, "at least 1"));
@@ -155,6 +159,7 @@ impl PgBossStore {
             return Err(Error::invalid("queue to remove", got, "a queue that no other names"));
         }
         let gone = boss.call(doing(), BossSql::QueueDelete, &[&name]).await?;
+        boss.call(doing(), BossSql::LimitClear, &[&name]).await?;
         boss.forget();
         Ok(gone.first().is_some_and(|row| row.get("there")))
     }

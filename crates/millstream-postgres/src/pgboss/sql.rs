@@ -27,6 +27,12 @@ statements! {
     InTheWay = "pgboss/in_the_way",
     Insert = "pgboss/insert",
     IsLive = "pgboss/is_live",
+    LimitClear = "pgboss/limit_clear",
+    LimitFind = "pgboss/limit_find",
+    LimitIntake = "pgboss/limit_intake",
+    LimitLock = "pgboss/limit_lock",
+    LimitPrune = "pgboss/limit_prune",
+    LimitSet = "pgboss/limit_set",
     Lock = "pgboss/lock",
     MaintainBack = "pgboss/maintain_back",
     MaintainClaim = "pgboss/maintain_claim",
@@ -38,6 +44,7 @@ statements! {
     Page = "pgboss/page",
     Pick = "pgboss/pick",
     PickFifo = "pgboss/pick_fifo",
+    PickLimited = "pgboss/pick_limited",
     PickSingle = "pgboss/pick_single",
     Progress = "pgboss/progress",
     Promote = "pgboss/promote",
@@ -81,7 +88,7 @@ impl BossSql {
     }
 }
 
-/// Which jobs a claim picks from: what a queue's policy asks for.
+/// Which jobs a claim picks from: what a queue's policy asks for, or the limit on its groups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) enum Pick {
     /// No policy keeps a ready job from running.
@@ -90,6 +97,8 @@ pub(crate) enum Pick {
     Single,
     /// The first of each key runs.
     Fifo,
+    /// So many of each group run at a time.
+    Limited,
 }
 
 impl Pick {
@@ -106,6 +115,7 @@ impl Pick {
             Self::Plain => BossSql::Pick,
             Self::Single => BossSql::PickSingle,
             Self::Fifo => BossSql::PickFifo,
+            Self::Limited => BossSql::PickLimited,
         }
     }
 }

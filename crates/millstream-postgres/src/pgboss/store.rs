@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use millstream_core::{
     Append, Appended, BoxStream, Capabilities, ClaimRef, Claimed, Enqueued, Event, EventQuery, EventStore, GroupStore,
     Job, JobCounts, JobId, JobStore, JobsQuery, NewJob, Page, Pattern, Progress, QueueEvent, QueueInfo, QueueName,
-    QueueProvider, Realm, Result, Schedule, ScheduleInfo, Settlement, Signal, StartFrom, StateOp, StateStore, Store,
-    StoreOptions, Timestamp, Verdict, Wake, Want, Work,
+    QueueProvider, Realm, Result, Retention, RetentionInfo, Schedule, ScheduleInfo, Settlement, Signal, StartFrom,
+    StateOp, StateStore, Store, StoreOptions, Timestamp, Verdict, Wake, Want, Work,
 };
 use serde_json::Value;
 use tokio::{sync::mpsc, task::JoinSet};
@@ -16,7 +16,7 @@ use tokio_postgres::{Client, types::Type};
 use super::{
     beat,
     boss::Boss,
-    claim, control, due, insert, list,
+    claim, control, due, insert, limit, list,
     maintain::{self, Maintained},
     options::PgBossOptions,
     rescue, schedules, schema, settle,
@@ -86,6 +86,9 @@ impl PgBossStore {
         let texts = BossTexts::new(ours, theirs.clone(), found.unwrap_or(schema::CREATED));
         let (enqueues, to_enqueue) = mpsc::channel(commits::BACKLOG);
         let boss = Arc::new(Boss::new(native.shared().clone(), theirs, texts, &options, enqueues));
+        for (queue, at_most) in &options.group_concurrency {
+            limit::set(&boss, queue, Some(*at_most)).await?;
+        }
         let mut tasks = JoinSet::new();
         let enqueuing = boss.clone();
         tasks.spawn(commits::run(to_enqueue, move |calls| enqueue::commit_calls(enqueuing.clone(), calls)));
@@ -288,6 +291,18 @@ impl EventStore for PgBossStore {
 
     fn groups(&self) -> Result<Arc<dyn GroupStore>> {
         Ok(Groups::of(Arc::new(self.clone()), self.boss().clone()))
+    }
+
+    async fn retention(&self) -> Result<RetentionInfo> {
+        self.inner.native.retention().await
+    }
+
+    async fn set_retention(&self, retention: Option<&Retention>) -> Result<()> {
+        self.inner.native.set_retention(retention).await
+    }
+
+    async fn expire_events(&self) -> Result<u64> {
+        self.inner.native.expire_events().await
     }
 }
 

@@ -98,7 +98,7 @@ impl Reader {
         let rows: Vec<Row> = {
             let conn = shared.conn().await?;
             let from = self.floor();
-            shared.run(On::Conn(&conn), Sql::FeedRead, &[&from, &shared.origin, &READ_ROWS]).await?
+            shared.run(On::Conn(&conn), Sql::FeedRead, &[&from, &shared.origin, &READ_ROWS, &shared.layout]).await?
         };
         for row in &rows {
             let id: i64 = row.get("id");

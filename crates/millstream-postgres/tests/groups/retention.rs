@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use millstream_core::{
-    Append, BoxStream, Error, Event, EventQuery, EventStore, GroupSpec, NewEvent, Pattern, ReadFrom, Result, StartFrom,
-    Store, StoreOptions, StreamName,
+    Append, BoxStream, Error, Event, EventQuery, EventStore, GroupSpec, NewEvent, Pattern, ReadFrom, Result, Retention,
+    StartFrom, Store, StoreOptions, StreamName,
 };
-use millstream_postgres::{PostgresOptions, PostgresStore, Retention};
+use millstream_postgres::{PostgresOptions, PostgresStore};
 use serde_json::json;
 
 use crate::{
@@ -17,11 +17,11 @@ use crate::{
 /// Positions of a new log's first partitions.
 const PARTITION: u64 = 10_000;
 /// Everything that is full goes at once.
-const NOW: Retention = Retention { age: None, bytes: Some(1), every: Duration::ZERO };
+const NOW: Retention = Retention { age: None, bytes: Some(1), events: None };
 
 async fn connect(url: &str, retention: Retention) -> PostgresStore {
-    let options = PostgresOptions::new(url).retention(retention);
-    PostgresStore::connect(options, StoreOptions::default()).await.unwrap()
+    let options = PostgresOptions::new(url).retention_every(Duration::ZERO);
+    PostgresStore::connect(options, StoreOptions { retention, ..StoreOptions::default() }).await.unwrap()
 }
 
 /// Appends so many events of `in:s`, and has them numbered.
@@ -121,7 +121,7 @@ async fn a_partition_stays_while_a_group_lags_and_its_loss_is_told() {
 async fn events_of_a_transaction_older_than_the_retention_are_delivered() {
     for (version, database) in world::databases() {
         let hour = Duration::from_secs(3_600);
-        let store = connect(&database.url(), Retention { age: Some(hour), every: Duration::ZERO, ..NOW }).await;
+        let store = connect(&database.url(), Retention { age: Some(hour), ..NOW }).await;
         let (client, _driver) = world::connect(&database.url()).await;
         let late = store.append_call(&consumer::events(1, 0, 1).remove(0)).unwrap();
         let params: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> =
@@ -134,8 +134,7 @@ async fn events_of_a_transaction_older_than_the_retention_are_delivered() {
             .await
             .unwrap();
         fill(&store, PARTITION).await;
-        let options = Retention { age: Some(hour), bytes: None, every: Duration::ZERO };
-        let by_age = connect(&database.url(), options).await;
+        let by_age = connect(&database.url(), Retention { age: Some(hour), ..Retention::default() }).await;
         by_age.sweep().await.unwrap();
         let found = first(&by_age).await;
         assert_eq!(found, 1, "on {version}");

@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use millstream_core::{
     Append, Appended, BoxStream, Capabilities, ClaimRef, Claimed, Enqueued, Error, Event, EventQuery, EventStore, Job,
     JobCounts, JobId, JobStore, JobsQuery, NewJob, Page, Pattern, Progress, QueueEvent, QueueInfo, QueueName,
-    QueueProvider, Realm, Result, Schedule, ScheduleInfo, Settlement, Signal, StartFrom, StateOp, StateStore, Store,
-    StoreOptions, Timestamp, Verdict, Wake, Want, Work,
+    QueueProvider, Realm, Result, Retention, RetentionInfo, Schedule, ScheduleInfo, Settlement, Signal, StartFrom,
+    StateOp, StateStore, Store, StoreOptions, Timestamp, Verdict, Wake, Want, Work,
 };
 use millstream_postgres::{PostgresOptions, PostgresStore};
 use millstream_servers::fault::{Direction, Proxy};
@@ -250,6 +250,18 @@ impl EventStore for Lasting {
 
     async fn head(&self) -> Result<u64> {
         lasting!(self.weather, self.store.head())
+    }
+
+    async fn retention(&self) -> Result<RetentionInfo> {
+        lasting!(self.weather, self.store.retention())
+    }
+
+    async fn set_retention(&self, retention: Option<&Retention>) -> Result<()> {
+        lasting!(self.weather, self.store.set_retention(retention))
+    }
+
+    async fn expire_events(&self) -> Result<u64> {
+        lasting!(self.weather, self.store.expire_events())
     }
 }
 

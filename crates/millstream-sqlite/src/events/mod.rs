@@ -2,6 +2,7 @@
 
 pub(crate) mod append;
 mod query;
+pub(crate) mod retention;
 mod subscribe;
 
 use std::sync::Arc;
@@ -11,8 +12,8 @@ pub(crate) use subscribe::{check, start_within};
 
 use async_trait::async_trait;
 use millstream_core::{
-    Append, Appended, BoxStream, Error, Event, EventQuery, EventStore, GroupStore, Pattern, Result, StartFrom,
-    limits::APPEND_BATCH_MAX,
+    Append, Appended, BoxStream, Error, Event, EventQuery, EventStore, GroupStore, Pattern, Result, Retention,
+    RetentionInfo, StartFrom, limits::APPEND_BATCH_MAX,
 };
 
 use crate::{fault::Fault, store::SqliteStore};
@@ -55,6 +56,18 @@ impl EventStore for SqliteStore {
 
     fn groups(&self) -> Result<Arc<dyn GroupStore>> {
         Ok(Arc::new(self.clone()))
+    }
+
+    async fn retention(&self) -> Result<RetentionInfo> {
+        retention::look(self).await
+    }
+
+    async fn set_retention(&self, retention: Option<&Retention>) -> Result<()> {
+        retention::set(self, retention).await
+    }
+
+    async fn expire_events(&self) -> Result<u64> {
+        retention::expire(self).await
     }
 
     async fn head(&self) -> Result<u64> {

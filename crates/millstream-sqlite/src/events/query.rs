@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use millstream_core::{Direction, Event, EventQuery, Pattern, Result, StreamName, Timestamp, limits::PAGE_ROWS_MAX};
+use millstream_core::{
+    Direction, Error, Event, EventQuery, Pattern, Result, StreamName, Timestamp, limits::PAGE_ROWS_MAX,
+};
 use rusqlite::{Connection, Row, params};
 
 use crate::{
@@ -45,6 +47,11 @@ pub(crate) struct Range<'a> {
 /// A page of a query.
 pub(crate) fn query(conn: &Connection, query: &EventQuery) -> Result<Vec<Event>, Fault> {
     let extent = extent(conn)?;
+    if let Some(requested) = query.after
+        && requested.saturating_add(1) < extent.first
+    {
+        return Err(Error::Truncated { requested, first: extent.first }.into());
+    }
     let since = query.since.map(|since| before_time(conn, extent, since)).transpose()?;
     let until = query.until.map(|until| before_time(conn, extent, until)).transpose()?;
     let kinds = (!query.kinds.is_empty()).then(|| serde_json::json!(query.kinds).to_string());

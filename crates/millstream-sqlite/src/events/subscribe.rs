@@ -74,7 +74,7 @@ pub(crate) fn check(position: u64, Extent { first, head }: Extent) -> Result<()>
     if position > head {
         return Err(Error::LogWentBack { requested: position, head });
     }
-    if position + 1 < first {
+    if position.saturating_add(1) < first {
         return Err(Error::Truncated { requested: position, first });
     }
     Ok(())

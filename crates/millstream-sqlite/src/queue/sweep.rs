@@ -1,9 +1,10 @@
-//! Removing what nobody keeps any more: finished jobs, expired state, old idempotency keys.
+//! Removing what nobody keeps any more: finished jobs, expired state, old idempotency keys, old events.
 
 use millstream_core::{JobState, Result, limits::KEY_KEPT};
 use rusqlite::{Row, params};
 
 use crate::{
+    events,
     fault::Fault,
     rows,
     sql::{self, Run},
@@ -21,9 +22,10 @@ pub(crate) async fn sweep(store: &SqliteStore) -> Result<u64> {
         let batch = store.writer().call("sweep", sweep_batch).await?;
         swept += batch as u64;
         if batch == 0 {
-            return Ok(swept);
+            break;
         }
     }
+    Ok(swept + events::retention::expire(store).await?)
 }
 
 fn sweep_batch(tx: &mut Tx<'_>) -> Result<usize, Fault> {

@@ -3,7 +3,10 @@
 use std::{
     fmt,
     path::{Path, PathBuf},
+    time::Duration,
 };
+
+use millstream_core::Retention;
 
 use super::{
     key::one_of,
@@ -46,6 +49,12 @@ impl Backend {
             (Self::PgBoss(boss), Self::Postgres(postgres)) => boss.postgres == *postgres,
             _ => self == other,
         }
+    }
+
+    /// Whether both are of one crate.
+    pub(crate) fn is_kin(&self, other: &Self) -> bool {
+        let file = |backend: &Self| matches!(backend, Self::Memory | Self::Sqlite(_));
+        file(self) == file(other)
     }
 }
 
@@ -245,13 +254,20 @@ impl Picker<'_> {
             notify: flag("notify"),
             prepare: flag("prepare"),
             migrate: flag("migrate"),
-            retention_days: self.retention("ageDays"),
-            retention_mb: self.retention("sizeMb"),
         }
     }
 
-    fn retention(&self, key: &str) -> Option<u64> {
-        self.entry(&["eventStore", "postgres", "retention", key]).and_then(|entry| entry.value.as_u64())
+    /// How long the log keeps events, on the adapter that has them.
+    pub(super) fn retention(&self, choice: &Choice) -> Retention {
+        let bound = |key: &str| {
+            let entry = self.entry(&["eventStore", section(&choice.adapter), "retention", key]);
+            entry.and_then(|entry| entry.value.as_u64())
+        };
+        Retention {
+            age: bound("ageDays").map(|days| Duration::from_secs(days.saturating_mul(24 * 60 * 60))),
+            bytes: bound("sizeMb").map(|size| size.saturating_mul(1024 * 1024)),
+            events: bound("events"),
+        }
     }
 
     /// The file of trusted certificates; `system` stands for those of the system.

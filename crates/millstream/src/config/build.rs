@@ -18,6 +18,7 @@ pub(super) fn build(merged: &Merged, sources: &Sources, problems: &mut Vec<Probl
     let mut picker = Picker { merged, sources, problems, pgboss: false };
     let choices = picker.choices();
     let [queue, events, state] = [0, 1, 2].map(|seam| picker.backend(SEAMS[seam], &choices[seam]));
+    let retention = picker.retention(&choices[1]);
     let at = Place { merged, place: Vec::new() };
     let lease = at.millis("store.leaseMs").unwrap_or(LEASE_DEFAULT);
     let words = match &queue {
@@ -35,7 +36,7 @@ pub(super) fn build(merged: &Merged, sources: &Sources, problems: &mut Vec<Probl
                 place: place.to_string(),
                 got: "a name that no queue has".into(),
                 expected: "1 to 255 bytes of letters, digits, `_`, `.`, `-`, `/`".into(),
-                origin: None,
+                origin: merged.first_below(&KeyPath(place.place.clone())).map(|entry| entry.origin.clone()),
             });
             continue;
         };
@@ -54,7 +55,7 @@ pub(super) fn build(merged: &Merged, sources: &Sources, problems: &mut Vec<Probl
             "`off` where the event store is not the queue's own store",
         ));
     }
-    Config { queue, events, state, defaults, job_events, lease, worker: worker(&at), queues }
+    Config { queue, events, state, defaults, job_events, lease, retention, worker: worker(&at), queues }
 }
 
 fn job_events(at: &Place<'_>) -> JobEvents {

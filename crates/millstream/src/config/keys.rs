@@ -179,18 +179,28 @@ pub(super) static GROUPS: &[Group] = &[
         ],
     },
     Group {
-        places: &["eventStore.postgres"],
-        doc: "How long the log keeps events. Whole partitions go, never one that a consumer group still needs, so events \
-              may stay longer, never shorter.",
+        places: &["eventStore.sqlite", "eventStore.postgres"],
+        doc: "How long the log keeps events, while `millstream events retention set` was not called. Never one goes that \
+              a consumer group still needs; on Postgres whole partitions go. So events may stay longer, never shorter.",
         leaves: &[
             leaf("retention.ageDays", Kind::Whole(1, LONG_DAYS), "for ever", "How long an event stays, in days."),
             leaf(
-                "retention.sizeMb",
-                Kind::Whole(1, 1_000_000_000),
+                "retention.events",
+                Kind::Whole(1, 1_000_000_000_000),
                 "no bound",
-                "How large the log may get with its indexes, in MB; the oldest events go.",
+                "How many events the log may hold; the oldest go.",
             ),
         ],
+    },
+    Group {
+        places: &["eventStore.postgres"],
+        doc: "Postgres only.",
+        leaves: &[leaf(
+            "retention.sizeMb",
+            Kind::Whole(1, 1_000_000_000),
+            "no bound",
+            "How large the log may get with its indexes, in MB; the oldest events go.",
+        )],
     },
     Group {
         places: &["queue.postgres"],

@@ -50,6 +50,11 @@ impl Merged {
         self.0.keys().filter(|path| path.0[0] == "queues").map(|path| &*path.0[1]).collect()
     }
 
+    /// The first of what is set below a place.
+    pub(super) fn first_below(&self, place: &KeyPath) -> Option<&Entry> {
+        self.0.iter().find_map(|(path, entry)| place.holds(path).then_some(entry))
+    }
+
     /// Whether anything is set below a place.
     pub(super) fn any_below(&self, place: &KeyPath) -> bool {
         self.0.keys().any(|path| place.holds(path))

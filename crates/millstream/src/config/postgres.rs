@@ -28,9 +28,6 @@ pub struct PostgresBackend {
     pub(crate) notify: Option<bool>,
     pub(crate) prepare: Option<bool>,
     pub(crate) migrate: Option<bool>,
-    /// How long the log keeps events, whichever seam this database is named by: seams of one database are one store.
-    pub(crate) retention_days: Option<u64>,
-    pub(crate) retention_mb: Option<u64>,
 }
 
 impl PostgresBackend {

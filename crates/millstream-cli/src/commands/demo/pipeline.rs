@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use millstream::{
-    Append, Backoff, Clock, Handler, JobContext, JobError, JobId, JobName, NewEvent, NewJob, QueueName, Result,
-    StreamName, SystemClock, WorkerManager,
+    Append, Backoff, Clock, Handler, JobContext, JobError, JobId, JobName, NewEvent, NewJob, QueueName, Removal,
+    Result, StreamName, SystemClock, WorkerManager,
 };
 use serde_json::{Value, json};
 
@@ -41,8 +41,17 @@ impl Pipeline {
     pub(super) fn job(&self, index: usize, webhook: Value) -> Result<NewJob> {
         let kind = webhook.get("event").and_then(Value::as_str).unwrap_or("unknown");
         let name = JobName::new(kind).or_else(|_| JobName::new("unknown"))?;
-        let id = JobId::new(format!("{}-{index:06}", self.run))?;
-        Ok(tried_thrice(NewJob::new(self.webhooks.clone(), name, webhook).id(id)))
+        Ok(as_the_demo_needs(NewJob::new(self.webhooks.clone(), name, webhook).id(self.id(index)?)))
+    }
+
+    /// The id of the job of one webhook.
+    pub(super) fn id(&self, index: usize) -> Result<JobId> {
+        JobId::new(format!("{}{index:06}", self.ids()))
+    }
+
+    /// The beginning of every job's id of this run.
+    pub(super) fn ids(&self) -> String {
+        format!("{}-", self.run)
     }
 
     pub(super) fn register(&self, workers: &WorkerManager) -> Result<()> {
@@ -53,9 +62,10 @@ impl Pipeline {
     }
 }
 
-/// Whatever the queue's defaults are, a demo's retries are quick.
-fn tried_thrice(job: NewJob) -> NewJob {
-    job.attempts(3).backoff(Backoff::fixed(Duration::from_millis(250)))
+/// Whatever the queue's defaults are, a demo's retries are quick, and its jobs are there to be counted.
+fn as_the_demo_needs(job: NewJob) -> NewJob {
+    let job = job.attempts(3).backoff(Backoff::fixed(Duration::from_millis(250)));
+    job.remove_on_complete(Removal::Never).remove_on_fail(Removal::Never)
 }
 
 struct Steps {
@@ -113,7 +123,7 @@ impl Steps {
         for (index, subscriber) in subscribers.into_iter().flatten().enumerate() {
             let data = json!({ "run": ctx.job_id(), "to": subscriber, "about": summary });
             let id = JobId::new(format!("{}-{index}", ctx.job_id()))?;
-            ctx.enqueue(tried_thrice(NewJob::new(self.notify.clone(), JobName::new("mail")?, data).id(id)));
+            ctx.enqueue(as_the_demo_needs(NewJob::new(self.notify.clone(), JobName::new("mail")?, data).id(id)));
         }
         ctx.progress(100);
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use millstream::{EventQuery, JobCounts, Pattern, QueueName, limits::PAGE_ROWS_MAX};
+use millstream::{EventQuery, JobCounts, JobId, JobsQuery, Pattern, QueueName, limits::PAGE_ROWS_MAX};
 use serde::Serialize;
 
 use super::pipeline::{LAST_EVENTS, Pipeline};
@@ -12,11 +12,14 @@ use crate::{
     session::Session,
 };
 
-/// What the store held before the run: a store that is used again has counts already.
+/// What the store held before the run, and what tells this run's jobs from those of others: a store that is used again
+/// has jobs already, some of which may have been left unfinished, and another demo may be at work on it.
 pub(super) struct Tally {
     before: [(QueueName, JobCounts); 2],
     head: u64,
     pattern: Pattern,
+    first: JobId,
+    ids: String,
 }
 
 /// What became of a run.
@@ -56,10 +59,13 @@ impl Tally {
             before: [count(&pipeline.webhooks).await?, count(&pipeline.notify).await?],
             head: session.stores.events.head().await?,
             pattern: Pattern::new(&format!("{}*", pipeline.streams))?,
+            first: pipeline.id(0)?,
+            ids: pipeline.ids(),
         })
     }
 
-    /// The queues' counts of this run. In the pipeline's order: when the first is done, the next has all its jobs.
+    /// The queues' counts since the run began. In the pipeline's order: when the first is done, the next has all its
+    /// jobs. What others left there is worked, too, and counted here: a run is over when nothing is left.
     pub(super) async fn counts(&self, session: &Session) -> Result<Vec<(QueueName, JobCounts)>, Failure> {
         let mut counts = Vec::new();
         for (queue, before) in &self.before {
@@ -69,8 +75,32 @@ impl Tally {
         Ok(counts)
     }
 
+    /// How many jobs of this run alone are in each state.
+    async fn own(&self, session: &Session) -> Result<Vec<(QueueName, JobCounts)>, Failure> {
+        let store = &session.stores.queue;
+        let first = session.lasting(async || store.job(&self.before[0].0, &self.first).await).await?;
+        let since = first.map(|job| job.created_at);
+        let mut own = Vec::new();
+        for (queue, _) in &self.before {
+            let mut query = JobsQuery { since, limit: PAGE_ROWS_MAX, ..JobsQuery::of(queue.clone()) };
+            let mut counts = JobCounts::default();
+            loop {
+                let page = session.lasting(async || store.jobs(&query).await).await?;
+                for job in page.items.iter().filter(|job| job.id.as_str().starts_with(&self.ids)) {
+                    *counts.of_mut(job.state) += 1;
+                }
+                query.after = page.next;
+                if query.after.is_none() {
+                    break;
+                }
+            }
+            own.push((queue.clone(), counts));
+        }
+        Ok(own)
+    }
+
     pub(super) async fn summary(&self, session: &Session, took: Duration) -> Result<Summary, Failure> {
-        let mut summary = Summary { queues: self.counts(session).await?, events: BTreeMap::new(), retried: 0, took };
+        let mut summary = Summary { queues: self.own(session).await?, events: BTreeMap::new(), retried: 0, took };
         let mut after = self.head;
         loop {
             let query = EventQuery { after: Some(after), limit: PAGE_ROWS_MAX, ..EventQuery::of(self.pattern.clone()) };

@@ -34,7 +34,7 @@ pub(crate) enum Groups {
     Pause(One),
     /// End a pause, and let halted partitions try again.
     Resume(One),
-    /// Remove a group that has no live member, with its positions.
+    /// Remove a group that has no live member, with its positions; a consumer that only unsubscribes leaves them.
     Delete(One),
     /// Events that were put aside because their handler kept failing.
     Parked(Aside),
@@ -59,7 +59,7 @@ pub(crate) struct Create {
     #[arg(long = "type", value_name = "TYPE")]
     kinds: Vec<String>,
     /// Where to begin: `start`, `now`, a position, or a time.
-    #[arg(long, default_value = "start", value_parser = start_from)]
+    #[arg(long, default_value = "start", value_parser = start_from, allow_hyphen_values = true)]
     from: StartFrom,
     /// How many consumers can share the work: a power of two.
     #[arg(long, value_name = "N", default_value_t = PARTITIONS_DEFAULT)]
@@ -80,7 +80,7 @@ pub(crate) struct Reset {
     /// The group.
     group: GroupName,
     /// Everything after this position comes again, or from this time on: `start`, `now`, a position, or a time.
-    #[arg(long, value_parser = start_from)]
+    #[arg(long, value_parser = start_from, allow_hyphen_values = true)]
     to: StartFrom,
 }
 

@@ -58,22 +58,26 @@ impl Child {
     pub(super) async fn run(&mut self, input: &Value, output: &Output) -> io::Result<Ended> {
         let (stdin, stdout, stderr) = (self.child.stdin.take(), self.child.stdout.take(), self.child.stderr.take());
         let (mut printed, mut said) = (Vec::new(), Vec::new());
-        let mut too_long = false;
-        let status = {
+        let (status, too_long) = {
             let pipes = async {
-                tokio::join!(
-                    feed(stdin, input),
-                    async { too_long = read_all(stdout, &mut printed).await },
-                    read_end(stderr, &mut said, output),
-                );
+                let beside = async {
+                    tokio::join!(feed(stdin, input), read_end(stderr, &mut said, output));
+                    Ok(())
+                };
+                tokio::try_join!(read_all(stdout, &mut printed), beside).is_err()
             };
             tokio::pin!(pipes);
             tokio::select! {
-                () = &mut pipes => self.child.wait().await?,
+                too_long = &mut pipes => {
+                    if too_long {
+                        // It may go on for ever, and nothing of it can be kept.
+                        self.signal(Signal::KILL);
+                    }
+                    (self.child.wait().await?, too_long)
+                }
                 status = self.child.wait() => {
                     // The pipes' end is not worth an error: what was read is kept.
-                    let _ = tokio::time::timeout(PIPES_GRACE, pipes).await;
-                    status?
+                    (status?, tokio::time::timeout(PIPES_GRACE, pipes).await.unwrap_or(false))
                 }
             }
         };
@@ -125,21 +129,17 @@ async fn feed(stdin: Option<process::ChildStdin>, input: &Value) {
     }
 }
 
-/// Reads all of stdout; answers whether it was more than a job's output may hold.
-async fn read_all(pipe: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> bool {
-    let Some(pipe) = pipe else { return false };
+/// More was printed than a job's output may hold.
+struct TooLong;
+
+/// Reads all of stdout, up to what a job's output may hold.
+async fn read_all(pipe: Option<impl AsyncRead + Unpin>, into: &mut Vec<u8>) -> Result<(), TooLong> {
+    let Some(pipe) = pipe else { return Ok(()) };
     let mut bounded = pipe.take(PAYLOAD_BYTES_MAX as u64 + 1);
     if let Err(error) = bounded.read_to_end(into).await {
         tracing::warn!(%error, "failed to read what a command printed");
     }
-    if into.len() <= PAYLOAD_BYTES_MAX {
-        return false;
-    }
-    // The rest is read and dropped, so that the command can end.
-    let mut rest = bounded.into_inner();
-    let mut dropped = [0_u8; 8 * 1024];
-    while matches!(rest.read(&mut dropped).await, Ok(read) if read > 0) {}
-    true
+    if into.len() > PAYLOAD_BYTES_MAX { Err(TooLong) } else { Ok(()) }
 }
 
 /// Passes stderr on as it comes, and keeps its end.

@@ -58,7 +58,7 @@ async fn void(ctx: &JobContext) {
 impl Exec {
     fn answer(&self, ended: Ended) -> Result<Value, JobError> {
         if ended.too_long {
-            return Err(JobError::fail("the command printed more than a job's output may hold"));
+            return Err(JobError::fail("the command printed more than a job's output may hold, and was killed"));
         }
         let details = json!({ "exitCode": ended.code, "signal": ended.signal, "stderr": ended.stderr });
         match (ended.code, ended.signal) {

@@ -9,8 +9,8 @@ use std::{
 };
 
 use crate::{
-    Clock, ConsumerName, Effects, GroupConsumer, GroupName, GroupOptions, GroupSpec, Groups, Pattern, StartFrom,
-    SystemClock,
+    Clock, ConsumerName, Effects, GroupConsumer, GroupName, GroupOptions, GroupSpec, Groups, PARTITIONS_DEFAULT,
+    Pattern, StartFrom, SystemClock,
 };
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -63,10 +63,11 @@ async fn leave(consumers: Vec<GroupConsumer>) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Waits until every partition is somebody's.
+/// Waits until every consumer has its share: before, partitions are still on their way from one to the other.
 async fn spread(consumers: &[GroupConsumer]) -> Result<(), Failure> {
+    let share = usize::from(PARTITIONS_DEFAULT) / CONSUMERS;
     let all = async {
-        while consumers.iter().map(|one| usize::from(one.partitions())).sum::<usize>() < 64 {
+        while consumers.iter().any(|one| usize::from(one.partitions()) != share) {
             tokio::time::sleep(LOOK).await;
         }
     };

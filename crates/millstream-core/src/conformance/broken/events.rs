@@ -13,7 +13,8 @@ use serde_json::Value;
 
 use super::{Broken, Fault};
 use crate::{
-    Append, Appended, BoxStream, Error, Event, EventQuery, EventStore, GroupStore, Pattern, Result, StartFrom,
+    Append, Appended, BoxStream, Error, Event, EventQuery, EventStore, GroupStore, Pattern, Result, Retention,
+    RetentionInfo, StartFrom,
 };
 
 /// One item into any number of others.
@@ -188,9 +189,39 @@ impl EventStore for Broken {
         {
             from = StartFrom::Now;
         }
+        if let StartFrom::After(position) = from
+            && self.has(Fault::SilentTruncation)
+            && position + 1 < self.inner.events.retention().await?.first
+        {
+            from = StartFrom::Start;
+        }
         let wanted = if self.has(Fault::LikePattern) { Pattern::All } else { pattern.clone() };
         let stream = self.inner.events.subscribe(&wanted, from).await?;
         Ok(self.spoiled_stream(stream, pattern, head))
+    }
+
+    async fn retention(&self) -> Result<RetentionInfo> {
+        self.inner.events.retention().await
+    }
+
+    async fn set_retention(&self, retention: Option<&Retention>) -> Result<()> {
+        if self.has(Fault::IgnoredOperator) {
+            return Ok(());
+        }
+        match self.inner.events.set_retention(retention).await {
+            Err(Error::Invalid { .. }) if self.has(Fault::SilentLimit) => Ok(()),
+            answer => answer,
+        }
+    }
+
+    async fn expire_events(&self) -> Result<u64> {
+        if self.has(Fault::NeverSweeps) {
+            return Ok(0);
+        }
+        if self.has(Fault::RetentionForgetsGroups) {
+            self.let_go().await?;
+        }
+        self.inner.events.expire_events().await
     }
 
     fn groups(&self) -> Result<Arc<dyn GroupStore>> {

@@ -20,6 +20,16 @@ pub(super) struct GroupMemory {
 }
 
 impl Broken {
+    /// No group is waited for any more.
+    pub(super) async fn let_go(&self) -> Result<()> {
+        let inner = self.groups_inner()?;
+        let specs: Vec<GroupSpec> = self.memory().groups.specs.values().cloned().collect();
+        for spec in specs {
+            inner.ensure_group(&GroupSpec { retain: false, ..spec }).await?;
+        }
+        Ok(())
+    }
+
     fn groups_inner(&self) -> Result<Arc<dyn GroupStore>> {
         self.inner.events.groups()
     }

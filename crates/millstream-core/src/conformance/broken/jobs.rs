@@ -175,7 +175,7 @@ impl JobStore for Broken {
     }
 
     fn hears(&self) -> bool {
-        self.inner.jobs.hears()
+        self.has(Fault::DeafListener) || self.inner.jobs.hears()
     }
 
     async fn claim(&self, wants: &[Want]) -> Result<Vec<Claimed>> {
@@ -296,7 +296,7 @@ impl JobStore for Broken {
     }
 
     async fn wait(&self, queues: &[crate::QueueName]) -> Wake {
-        if self.has(Fault::LostWakeUp) {
+        if self.has(Fault::LostWakeUp) || self.has(Fault::DeafListener) {
             std::future::pending::<()>().await;
         }
         self.inner.jobs.wait(queues).await

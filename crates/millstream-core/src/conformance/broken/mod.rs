@@ -169,6 +169,8 @@ faults! {
     MislabelledWatch,
     /// Wake-ups never come.
     LostWakeUp,
+    /// Wake-ups never come, and the store says that it hears them all.
+    DeafListener,
     // Schedules.
     /// A tick enqueues two jobs.
     DoubleTick,
@@ -218,6 +220,10 @@ faults! {
     ForgetsStart,
     /// A position beyond the log is as good as its end.
     SilentRestore,
+    /// What retention removed is skipped in silence.
+    SilentTruncation,
+    /// Retention takes what groups still need.
+    RetentionForgetsGroups,
     // Groups.
     /// Every consumer has a checkpoint of its own, which ends with it: the original design.
     GroupOfOne,

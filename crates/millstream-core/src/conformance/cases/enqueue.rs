@@ -49,6 +49,17 @@ cases! {
         Ok(())
     }
 
+    /// A number is read as it was written, to its last digit.
+    #[breaks_on(LostData)]
+    async fn numbers_are_kept_to_the_last_digit(world: &World) -> Checked {
+        // Those that a parser in a hurry reads as their neighbours are among these.
+        let fractions = (0..500_u64).map(|n| f64::from_bits(0x3fb9_9999_9999_999a + n * 0x1234_5678_9abc));
+        let data = json!({ "integers": [u64::MAX, i64::MIN], "fractions": fractions.collect::<Vec<f64>>() });
+        let stored = world.add(NewJob { data: data.clone(), ..job() }).await?;
+        ensure_eq!(world.look(&stored).await?.data, data, "its data");
+        Ok(())
+    }
+
     /// A batch may span queues.
     #[breaks_on(LostJob)]
     async fn a_batch_may_span_queues(world: &World) -> Checked {

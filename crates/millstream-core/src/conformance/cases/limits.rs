@@ -12,7 +12,7 @@ use crate::{
     },
     limits::{
         APPEND_BATCH_MAX, ATTEMPTS_MAX, DELAY_MAX, EFFECTS_MAX, ENQUEUE_BATCH_MAX, ERROR_BYTES_MAX, KEY_BYTES_MAX,
-        PAYLOAD_BYTES_MAX,
+        PAYLOAD_BYTES_MAX, PAYLOAD_DEPTH_MAX,
     },
 };
 
@@ -25,6 +25,10 @@ fn invalid<T: std::fmt::Debug>(what: &str, answer: Result<T>) -> Checked {
 
 fn too_large() -> Value {
     Value::String("x".repeat(PAYLOAD_BYTES_MAX))
+}
+
+fn nested(levels: usize) -> Value {
+    (0..levels).fold(json!(1), |inner, level| if level % 2 == 0 { json!([inner]) } else { json!({ "in": inner }) })
 }
 
 async fn refused_job(world: &World, what: &str, job: NewJob) -> Checked {
@@ -57,6 +61,41 @@ cases! {
         Ok(())
     }
 
+    /// What is nested deeper than its readers follow is refused, and at the bound it is read again.
+    #[breaks_on(SilentLimit)]
+    async fn nesting_has_a_bound(world: &World) -> Checked {
+        let (deepest, deeper) = (nested(PAYLOAD_DEPTH_MAX), nested(PAYLOAD_DEPTH_MAX + 1));
+        refused_job(world, "data nested too deeply", NewJob { data: deeper.clone(), ..job() }).await?;
+        refused_job(world, "a trace nested too deeply", NewJob { trace: Some(deeper.clone()), ..job() }).await?;
+        let event = |data: &Value| Append::one(stream("s"), crate::NewEvent { data: data.clone(), ..event("e") });
+        invalid("an event nested too deeply", world.events.append(&[event(&deeper)]).await)?;
+        let set = |value: &Value| StateOp::Set { key: "k".into(), value: value.clone(), ttl: None };
+        invalid("a value nested too deeply", world.state.apply(&[set(&deeper)]).await)?;
+        let stored = world.add(NewJob { data: deepest.clone(), ..job() }).await?;
+        world.events.append(&[event(&deepest)]).await?;
+        world.state.apply(&[set(&deepest)]).await?;
+        let claimed = world.take().await?;
+        ensure_eq!(claimed.data, deepest, "what the handler is given");
+        let refused = world.settle_with(&claimed.claim, Outcome::Done(deeper.clone()), Effects::default()).await?;
+        ensure_matches!(refused, Verdict::EffectRefused(Error::Invalid { .. }), "an output nested too deeply");
+        world.settle(&claimed, Outcome::Done(deepest.clone())).await?;
+        ensure_eq!(world.look(&stored).await?.output, Some(deepest.clone()), "the output");
+        let events = world.events.query(&crate::EventQuery::of(crate::Pattern::All)).await?;
+        ensure!(events.iter().any(|event| event.data == deepest), "the event is read again");
+        ensure_eq!(world.state.get("k").await?, Some(deepest), "the value");
+        Ok(())
+    }
+
+    /// An error that is nested too deeply is not kept, and what it is about can still be read.
+    #[breaks_on(LostSettle)]
+    async fn an_error_nested_too_deeply_spoils_nothing(world: &World) -> Checked {
+        let stored = world.add(job()).await?;
+        let error = json!({ "message": "it failed", "details": nested(PAYLOAD_DEPTH_MAX) });
+        world.settle(&world.take().await?, Outcome::Fail(error)).await?;
+        ensure_eq!(world.look(&stored).await?.state, crate::JobState::Failed, "the job");
+        Ok(())
+    }
+
     /// A batch of jobs has a bound.
     #[breaks_on(SilentLimit)]
     async fn a_batch_of_jobs_has_a_bound(world: &World) -> Checked {
@@ -75,6 +114,7 @@ cases! {
         refused_job(world, "too long a delay", job().delay(over)).await?;
         refused_job(world, "too long a backoff", job().backoff(Backoff::fixed(over))).await?;
         refused_job(world, "too long a first wait", job().backoff(jitter)).await?;
+        refused_job(world, "a time beyond the calendar", job().run_at(crate::Timestamp::MAX)).await?;
         refused_job(world, "no time at all", job().timeout(Duration::ZERO)).await
     }
 

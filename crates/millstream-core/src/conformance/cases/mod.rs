@@ -20,7 +20,7 @@ nouns! {
     claim order settle fence retry snooze release rescue beat
     cancel remove promote delayed
     pause counts pages schedules watch wait
-    effects append query pattern subscribe state
+    effects append query pattern subscribe retention state
     groups consumers
     capabilities close restart
     worker

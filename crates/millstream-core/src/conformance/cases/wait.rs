@@ -3,9 +3,9 @@
 use std::{pin::pin, task::Poll};
 
 use crate::{
-    JobStore, QueueName, Wake,
+    JobStore, QueueName, Signals, Wake,
     conformance::{
-        case::{Checked, Failure, cases, ensure_eq},
+        case::{Checked, Failure, cases, ensure, ensure_eq},
         world::{Handle, World, id, job, q, secs},
     },
 };
@@ -116,6 +116,33 @@ cases! {
             Ok(())
         })
         .await
+    }
+
+    /// A store that says that it hears every process is woken by them: whoever believes it looks rarely.
+    #[breaks_on(DeafListener)]
+    #[needs(Signals)]
+    async fn who_says_it_hears_is_woken(world: &World) -> Checked {
+        // A wake-up across processes first: a store that can hear has begun to.
+        if !world.jobs.hears() {
+            wakes(world, Wake::Work, "a first job", async |other: Handle| other.add(job()).await.map(drop)).await?;
+        }
+        for what in ["a job, where the store says that it hears", "another, where it still says so"] {
+            if world.jobs.hears() {
+                wakes(world, Wake::Work, what, async |other: Handle| other.add(job()).await.map(drop)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A store whose signals are muted does not say that it hears any: who believed it would look too rarely.
+    #[breaks_on(DeafListener)]
+    async fn a_muted_store_hears_nothing(world: &World) -> Checked {
+        let muted = world.another(|options| options.signals = Signals::Muted).await?;
+        ensure!(!muted.jobs.hears(), "a muted store says that it hears");
+        muted.second().await?.add(job().id(id("1"))).await?;
+        ensure_eq!(muted.take().await?.claim.job, id("1"), "the job of another process");
+        ensure!(!muted.jobs.hears(), "a muted store says that it hears, after another process's job");
+        Ok(())
     }
 
     /// Without any signal, who looks again finds everything: the table is the truth.

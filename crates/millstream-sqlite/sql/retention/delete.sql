@@ -1,0 +1,2 @@
+-- Removes the log's beginning. ?1 up to this position. Rides the primary key.
+DELETE FROM queue_events WHERE id <= ?1;
