@@ -188,7 +188,7 @@ async fn a_full_group_costs_no_more_for_its_backlog() {
         assert!(listing <= 25 * BACKLOG, "listing {BACKLOG} touches {listing} pages on {version}");
         let claim = picking("claim", "pick_limited");
         let take = async |n: i64| {
-            let params = format!("array['q'], array[{n}], 30000000, '{{}}'");
+            let params = format!("array['q'], array[{n}], 30000000, '{{}}', array[0], array[now()]");
             pages_with_changes(&client, &claim, &params).await
         };
         let active = "select count(*) from pgboss.job where state = 'active'";

@@ -189,6 +189,7 @@ async fn complete_at(
         if let Some(place) = place {
             moved.states[place] = Some(JobState::Completed);
             moved.ended.push(moves[place].held.call);
+            moved.free(boss, &moves[place].held.queue);
         }
     }
     Ok(())
