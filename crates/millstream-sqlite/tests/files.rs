@@ -5,8 +5,8 @@ mod world;
 use std::{collections::HashSet, fs, path::Path, sync::Arc, time::Duration};
 
 use millstream_core::{
-    Append, Error, EventStore, GroupName, GroupSpec, GroupStore, NewEvent, Pattern, QueueProvider, Realm, StateOp,
-    StateStore, Store, StoreOptions, StreamName,
+    Append, Error, EventStore, GroupName, GroupSpec, GroupStore, NewEvent, Pattern, QueueProvider, Realm, Retention,
+    StateOp, StateStore, Store, StoreOptions, StreamName,
 };
 use millstream_sqlite::{SqliteStore, schema};
 use rusqlite::Connection;
@@ -190,4 +190,27 @@ async fn what_was_acknowledged_survives_a_crash() {
     let copy = SqliteStore::open(crashed.path().join("jobs.db"), world.options()).await.unwrap();
     assert_eq!(copy.counts(&queue("mail")).await.unwrap().waiting, 20);
     assert_eq!(claim(&copy, "mail", 100).await.len(), 20);
+}
+
+/// A long log goes a thousand events a transaction: others write in between. What cannot be measured is refused as the
+/// file is opened.
+#[tokio::test]
+async fn old_events_go_in_small_transactions() {
+    let world = World::new();
+    let retention = Retention { events: Some(500), ..Retention::default() };
+    let options = StoreOptions { retention, ..world.options() };
+    let store = SqliteStore::open(world.path(), options.clone()).await.unwrap();
+    let event = NewEvent::new("e", json!(1));
+    let events = vec![event.clone(); 3_000];
+    store.append(&[Append { events, ..Append::one(StreamName::new("s").unwrap(), event) }]).await.unwrap();
+    let before = store.commits();
+    assert_eq!(store.sweep().await.unwrap(), 2_500);
+    assert!(store.commits() - before >= 3, "{} commits", store.commits() - before);
+    let info = store.retention().await.unwrap();
+    assert_eq!((info.first, info.head, info.due), (2_501, 3_000, 0));
+    store.close().await.unwrap();
+
+    let bytes = StoreOptions { retention: Retention { bytes: Some(1), ..retention }, ..options };
+    let refused = SqliteStore::open(world.path(), bytes).await.map(drop).unwrap_err();
+    assert!(matches!(refused, Error::Unsupported { .. }), "{refused}");
 }

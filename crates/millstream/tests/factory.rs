@@ -1,8 +1,10 @@
 //! What a configuration opens: which stores are one, and that outcome and effects reach all of them.
 
+use std::time::Duration;
+
 use millstream::{
-    Append, Config, EventQuery, JobContext, JobError, JobName, NewEvent, Pattern, Queue, Sources, StreamName,
-    WorkerManager,
+    Append, Config, EventQuery, JobContext, JobError, JobName, NewEvent, Pattern, Queue, Retention, Sources,
+    StreamName, WorkerManager,
 };
 
 fn sources(directory: &tempfile::TempDir) -> Sources {
@@ -81,5 +83,20 @@ async fn defaults_reach_the_jobs() {
         let job = queue.get(job.id()).await.expect("reads").expect("is there");
         assert_eq!(job.settings.attempts, attempts);
     }
+    stores.close().await.expect("closes");
+}
+
+#[tokio::test]
+async fn the_log_keeps_events_as_the_configuration_says() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let sources = sources(&directory)
+        .set("queue.adapter", "sqlite")
+        .set("eventStore.sqlite.retention.ageDays", "30")
+        .set("eventStore.sqlite.retention.events", "1000");
+    let config = Config::load(&sources).expect("loads");
+    let stores = config.open().await.expect("opens");
+    let info = stores.events.retention().await.expect("looks");
+    let month = Retention { age: Some(Duration::from_secs(30 * 86_400)), bytes: None, events: Some(1_000) };
+    assert_eq!((info.retention, info.set), (month, false));
     stores.close().await.expect("closes");
 }
