@@ -25,8 +25,8 @@ use crate::{
 };
 
 /// Finished jobs that may wait for a place in the next batch: past it, handlers' slots stay taken until the store keeps
-/// up. Small, because all of them run again if the process is killed; the next batch itself is filled meanwhile.
-pub(crate) const BACKLOG: usize = 256;
+/// up. One batch more, because all of them run again if the process is killed.
+pub(crate) const BACKLOG: usize = SETTLE_BATCH_MAX;
 /// Batches under way at once: while one waits for its commit to be durable, the store works on the other.
 const WRITERS: usize = 2;
 /// Finished jobs that are worth a second batch; fewer wait for the first, and travel together.
