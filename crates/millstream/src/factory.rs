@@ -163,6 +163,7 @@ pub(crate) fn pgboss_options(boss: &PgBossBackend) -> Result<millstream_postgres
             delete_after: days(boss.delete_after_days),
             ..QueueSettings::default()
         },
+        group_concurrency: boss.group_concurrency.clone(),
         ..PgBossOptions::new("").schema(&boss.schema)
     })
 }

@@ -221,6 +221,20 @@ fn pgboss_is_a_queue_beside_our_own_schema() {
 }
 
 #[test]
+fn groups_are_limited_on_pg_boss_tables_alone() {
+    let world = World::empty();
+    let sources =
+        world.sources().variable("DATABASE_URL", "postgres://db/app").set("queues.mail.groupConcurrency", "3");
+    let problems = refused(&sources);
+    let told = "queues.mail.groupConcurrency: got 3, expected the adapter `pgboss`, whose jobs have groups (--set)";
+    assert_eq!(problems, [told]);
+    let config = Config::load(&sources.set("queue.adapter", "pgboss")).unwrap();
+    let Backend::PgBoss(boss) = &config.queue else { panic!("{}", config.queue) };
+    assert_eq!(boss.group_concurrency(&QueueName::new("mail").unwrap()), Some(3));
+    assert_eq!(boss.group_concurrency(&QueueName::new("other").unwrap()), None);
+}
+
+#[test]
 fn database_url_alone_is_postgres_for_everything_and_redis_url_redis() {
     let world = World::empty();
     let config = Config::load(&world.sources().variable("DATABASE_URL", "postgres://ada:s3cret@db/app")).unwrap();

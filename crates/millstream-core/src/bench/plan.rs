@@ -56,7 +56,8 @@ impl Default for Sizes {
             callers: vec![1, 8, 32],
             lasting: Duration::from_secs(5),
             counted: 200_000,
-            idle: Duration::from_secs(20),
+            // Two rounds of everything that a worker does now and then.
+            idle: Duration::from_secs(60),
         }
     }
 }

@@ -291,6 +291,8 @@ impl Picker<'_> {
             expire_hours: whole("expireInHours").unwrap_or(base.expire_hours),
             retention_days: whole("retentionDays").unwrap_or(base.retention_days),
             delete_after_days: whole("deleteAfterDays").unwrap_or(base.delete_after_days),
+            // Known when the queues are.
+            group_concurrency: base.group_concurrency,
         }
     }
 

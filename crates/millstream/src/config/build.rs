@@ -17,7 +17,7 @@ use super::{
 pub(super) fn build(merged: &Merged, sources: &Sources, problems: &mut Vec<Problem>) -> Config {
     let mut picker = Picker { merged, sources, problems, pgboss: false };
     let choices = picker.choices();
-    let [queue, events, state] = [0, 1, 2].map(|seam| picker.backend(SEAMS[seam], &choices[seam]));
+    let [mut queue, events, state] = [0, 1, 2].map(|seam| picker.backend(SEAMS[seam], &choices[seam]));
     let retention = picker.retention(&choices[1]);
     let at = Place { merged, place: Vec::new() };
     let lease = at.millis("store.leaseMs").unwrap_or(LEASE_DEFAULT);
@@ -28,7 +28,7 @@ pub(super) fn build(merged: &Merged, sources: &Sources, problems: &mut Vec<Probl
     };
     let mut defaults =
         QueueDefaults { base: job_options(&at.below("defaultJobOptions"), problems).or(&words), ..Default::default() };
-    let mut queues = BTreeMap::new();
+    let (mut queues, mut limits) = (BTreeMap::new(), BTreeMap::new());
     for name in merged.queues() {
         let place = at.below("queues").below(name);
         let Ok(queue) = QueueName::new(name) else {
@@ -41,7 +41,18 @@ pub(super) fn build(merged: &Merged, sources: &Sources, problems: &mut Vec<Probl
             continue;
         };
         defaults.queues.insert(queue.clone(), job_options(&place.below("defaultJobOptions"), problems));
+        if let Some(at_most) = place.number("groupConcurrency") {
+            limits.insert(queue.clone(), at_most);
+        }
         queues.insert(queue, QueueConfig { concurrency: place.number("concurrency"), autorun: place.flag("autorun") });
+    }
+    match &mut queue {
+        Backend::PgBoss(boss) => boss.group_concurrency = limits,
+        _ => problems.extend(limits.keys().filter_map(|name| {
+            let place = at.below("queues").below(name.as_str());
+            let entry = place.get("groupConcurrency")?;
+            Some(place.clash("groupConcurrency", entry, "the adapter `pgboss`, whose jobs have groups"))
+        })),
     }
     let job_events = job_events(&at);
     if job_events != JobEvents::Off

@@ -265,6 +265,12 @@ pub(super) static GROUPS: &[Group] = &[
         leaves: &[
             leaf("concurrency", CONCURRENCY, "`worker.concurrency`", "How many of its jobs run at once."),
             leaf("autorun", Kind::Flag, "`worker.autorun`", "Whether its worker starts with the others."),
+            leaf(
+                "groupConcurrency",
+                CONCURRENCY,
+                "as it was set last",
+                "How many jobs of one group run at once, in all processes; on pg-boss's tables alone.",
+            ),
         ],
     },
     Group {

@@ -1,6 +1,8 @@
 //! A Postgres database, as the configuration names it.
 
-use std::{fmt, path::PathBuf};
+use std::{collections::BTreeMap, fmt, path::PathBuf};
+
+use millstream_core::QueueName;
 
 use super::problem::without_password;
 
@@ -66,6 +68,8 @@ pub struct PgBossBackend {
     pub(crate) expire_hours: u64,
     pub(crate) retention_days: u64,
     pub(crate) delete_after_days: u64,
+    /// How many jobs of one group run at once, by queue.
+    pub(crate) group_concurrency: BTreeMap<QueueName, u32>,
 }
 
 /// What the Nuxt module's own pg-boss adapter makes queues with.
@@ -79,6 +83,7 @@ impl Default for PgBossBackend {
             expire_hours: 24,
             retention_days: 7,
             delete_after_days: 30,
+            group_concurrency: BTreeMap::new(),
         }
     }
 }
@@ -87,6 +92,11 @@ impl PgBossBackend {
     /// The schema that holds pg-boss's tables.
     pub fn schema(&self) -> &str {
         &self.schema
+    }
+
+    /// How many jobs of one group of this queue run at once; `None`: as it was set last.
+    pub fn group_concurrency(&self, queue: &QueueName) -> Option<u32> {
+        self.group_concurrency.get(queue).copied()
     }
 
     /// The database, and the schema of Millstream's own tables in it.
