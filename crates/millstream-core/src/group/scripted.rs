@@ -387,6 +387,7 @@ async fn no_handler_starts_after_the_deadline_of_its_own_clock() {
 /// Whatever is read, fails, is put aside or ticks meanwhile: no cursor moves over an event that nobody did.
 #[tokio::test]
 async fn no_cursor_passes_what_was_not_delivered() {
+    let mut put_aside = 0;
     for seed in 0..40 {
         let store = Scripted::with(true, Some(SeededEntropy::new(seed)));
         let options = GroupOptions {
@@ -415,6 +416,8 @@ async fn no_cursor_passes_what_was_not_delivered() {
         let all: BTreeSet<u64> = done.iter().copied().chain(parked.iter().copied()).collect();
         let wanted: BTreeSet<u64> = (1..=head).filter(|id| store.concerns(*id)).collect();
         assert_eq!((all.len(), &all), (done.len() + parked.len(), &wanted), "with seed {seed}");
-        assert!(!parked.is_empty() || head < 100, "with seed {seed} nothing failed for good");
+        put_aside += parked.len();
     }
+    // What meets what depends on the scheduler: a single seed may have no event that failed for good.
+    assert!(put_aside >= 40, "{put_aside} events failed for good: too few to tell anything");
 }
