@@ -63,10 +63,14 @@ async fn listen(shared: &Arc<Shared>, wait: &mut Duration) -> Result<Ended, Faul
     let (heard, mut hears) = watch::channel(false);
     let mut driver = JoinSet::new();
     driver.spawn(drive(wire, shared.clone(), heard));
+    shared.signals.log_restarts();
     client.batch_execute(&format!("listen \"{}\"", shared.schema.channel())).await?;
     if let Some(channel) = &shared.boss_channel {
         client.batch_execute(&format!("listen \"{channel}\"")).await?;
     }
+    // What was numbered before anybody listened; the rest is heard.
+    let head = Head::read(shared, On::Own(&client)).await?;
+    shared.signals.log_grew(Some(head.pos));
     let probe = format!("select pg_notify('{}', '{}:p')", shared.schema.channel(), shared.origin);
     client.batch_execute(&probe).await?;
     let probed = tokio::time::timeout(PROBE_WITHIN, async { hears.wait_for(|heard| *heard).await.map(drop) }).await;
@@ -77,8 +81,6 @@ async fn listen(shared: &Arc<Shared>, wait: &mut Duration) -> Result<Ended, Faul
     }
     *wait = RETRY_FIRST;
     let _hearing = Hearing::begin(shared);
-    let head = Head::read(shared, On::Own(&client)).await?;
-    shared.signals.log_is(head.pos);
     loop {
         tokio::select! {
             _ = driver.join_next() => return Ok(Ended::Broken),

@@ -122,11 +122,11 @@ impl Signals {
         }
     }
 
-    /// The log's head as it was read, after nobody listened for a while: it may be below what was heard before, where
-    /// the log went back.
-    pub(crate) fn log_is(&self, head: u64) {
+    /// Forgets how far the log had grown, for a listener that begins: after a failover the log may have gone back. What
+    /// is told from now on counts, so nothing may be forgotten later.
+    pub(crate) fn log_restarts(&self) {
         if !self.muted {
-            self.log.send_modify(|log| *log = Log { epoch: log.epoch + 1, head });
+            self.log.send_modify(|log| *log = Log { epoch: log.epoch + 1, head: 0 });
         }
     }
 
