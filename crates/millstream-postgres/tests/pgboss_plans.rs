@@ -32,10 +32,16 @@ fn picking(name: &str, pick: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/pgboss");
     let read = |name: &str| fs::read_to_string(root.join(format!("{name}.sql"))).unwrap();
     let part: Vec<String> = read(pick).lines().filter(|line| !line.starts_with("-- ")).map(str::to_owned).collect();
-    let text = read(name).replace("{picked}", &part.join("\n"));
+    let text = read(name).replace("{picked}", &part.join("\n")).replace("{insert}", &as_text(&read("insert")));
     let lines: Vec<&str> = text.lines().filter(|line| !line.contains("-- before 44")).collect();
     let text = seeks(&lines.join("\n")).replace("{job}", "pgboss.job_common").replace("{boss}", "pgboss");
     text.replace("{schema}", "millstream").replace("{name}", "pgboss")
+}
+
+/// All of a statement but its answer, with parameters of text.
+fn as_text(whole: &str) -> String {
+    let (body, _answer) = whole.rsplit_once("\nselect ").unwrap();
+    (1..100).fold(body.to_owned(), |text, number| text.replace(&format!("${number}::"), &format!("${number}::text::")))
 }
 
 /// How a job is found.
