@@ -745,7 +745,7 @@ cases! {
     async fn a_delayed_job_starts_at_its_time(world: &World) -> Checked {
         let workers = workers(world);
         // One slot: what the first job's end says of the one before it holds.
-        workers.configure(&q(), QueueWorkerOptions { concurrency: Some(1), autorun: None })?;
+        workers.configure(&q(), QueueWorkerOptions { concurrency: Some(1), ..QueueWorkerOptions::default() })?;
         let clock = world.clock();
         workers.register(&q(), &name("work"), move |_: Value, _| {
             let at = crate::Clock::monotonic(&clock).as_secs();
