@@ -5,7 +5,7 @@
 -- the search may begin in each: priority, and intake.
 -- Rides job_i11.
 with clock as materialized (
-    select {boss}.job_now() as now, {schema}.watched() as watched, nextval('{schema}.claim_seq') % 1000 as salt
+    select {boss}.job_now() as now, {schema}.watched() as watched, nextval('{schema}.claim_number') % 1000 as salt
 ), want as materialized (
     select u.* from unnest($1::text[], $2::bigint[], $5::integer[], $6::timestamptz[]) as u(queue, n, priority, floor)
     where not coalesce((select p.paused from {schema}.boss_queue p where p.boss = '{name}' and p.queue = u.queue), false)
