@@ -4,7 +4,7 @@ use std::{io::Read as _, time::Duration};
 
 use clap::Args;
 use millstream::{
-    Backoff, JobOptions, Removal, Timestamp,
+    Backoff, JobGroup, JobOptions, Removal, Timestamp,
     limits::{ATTEMPTS_MAX, DELAY_MAX},
 };
 use serde_json::Value;
@@ -70,6 +70,11 @@ fn removal(text: &str) -> Result<Removal, String> {
     }
 }
 
+fn group(text: &str) -> Result<JobGroup, String> {
+    let group = JobGroup::new(text);
+    group.check().map(|()| group).map_err(|error| error.to_string())
+}
+
 /// Options of a job; what is left out comes from the configuration.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "Job options")]
@@ -92,6 +97,9 @@ pub(crate) struct JobOptionArgs {
     /// Once failed or cancelled: the same.
     #[arg(long, value_name = "WHEN", value_parser = removal)]
     remove_on_fail: Option<Removal>,
+    /// The group whose running jobs it is counted with: a customer's, an account's.
+    #[arg(long, value_name = "GROUP", value_parser = group)]
+    group: Option<JobGroup>,
 }
 
 impl JobOptionArgs {
@@ -104,6 +112,7 @@ impl JobOptionArgs {
             delay: None,
             remove_on_complete: self.remove_on_complete,
             remove_on_fail: self.remove_on_fail,
+            group: self.group.clone(),
         }
     }
 }

@@ -129,6 +129,14 @@ fn an_invalid_name() {
     assert_refused(&world.run(&["jobs", "list", "mail", "--state", "done"]), 2, "error: invalid value 'done'");
     let ran = world.run(&["enqueue", "mail", "--attempts", "-1"]);
     assert_refused(&ran, 2, "error: invalid value '-1' for '--attempts <N>': -1 is not in 1..=10000");
+    let ran = world.run(&["enqueue", "mail", "--group", ""]);
+    assert_refused(
+        &ran,
+        2,
+        "error: invalid value '' for '--group <GROUP>': invalid job group: got \"\", expected 1 to 255",
+    );
+    world.ok(&["enqueue", "mail", "--id", "grouped", "--group", "ada"]);
+    assert_eq!(world.job("mail", "grouped")["settings"]["group"], serde_json::json!({ "id": "ada" }));
     let ran = world.run(&["jobs", "list", "mail", "--limit", "-1"]);
     assert_refused(&ran, 2, "error: invalid value '-1' for '--limit <N>': -1 is not in 1..=1000");
     let ran = world.run(&["enqueue", "mail", "--run-at", "2026-11-21"]);

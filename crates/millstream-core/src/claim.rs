@@ -5,7 +5,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::name::{JobId, JobName, QueueName};
+use crate::{
+    job_group::JobGroup,
+    name::{JobId, JobName, QueueName},
+};
 
 /// One holder's right to settle one job. New at every claim, never reused, compared for equality only; **this alone
 /// is the fence.** The attempt number is for people.
@@ -56,6 +59,8 @@ pub struct Claimed {
     pub attempts: u32,
     /// How long this attempt may take.
     pub timeout: Option<Duration>,
+    /// Which jobs it is counted with.
+    pub group: Option<JobGroup>,
     /// The caller's trace context.
     pub trace: Option<Value>,
 }

@@ -1,6 +1,6 @@
 //! A job: what is asked for ([`NewJob`], [`JobOptions`]), what is stored ([`Job`]), and the states between.
 
-use std::{fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, sync::Arc, time::Duration};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -9,6 +9,7 @@ use crate::{
     Timestamp,
     backoff::Backoff,
     error::{Error, Result},
+    job_group::JobGroup,
     limits::{ATTEMPTS_MAX, DELAY_MAX},
     name::{JobId, JobName, QueueName},
 };
@@ -163,6 +164,9 @@ pub struct JobOptions {
     /// What becomes of it once failed or cancelled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub remove_on_fail: Option<Removal>,
+    /// Which jobs it is counted with, where it is limited how many of them run at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<JobGroup>,
 }
 
 impl JobOptions {
@@ -177,6 +181,7 @@ impl JobOptions {
             delay: self.delay.or(defaults.delay),
             remove_on_complete: self.remove_on_complete.or(defaults.remove_on_complete),
             remove_on_fail: self.remove_on_fail.or(defaults.remove_on_fail),
+            group: self.group.or_else(|| defaults.group.clone()),
         }
     }
 
@@ -202,7 +207,7 @@ impl JobOptions {
         {
             return Err(Error::invalid("delay", delay, "at most ten years"));
         }
-        Ok(())
+        self.group.as_ref().map_or(Ok(()), JobGroup::check)
     }
 }
 
@@ -223,6 +228,9 @@ pub struct JobSettings {
     pub remove_on_complete: Removal,
     /// What becomes of it once failed or cancelled.
     pub remove_on_fail: Removal,
+    /// Which jobs it is counted with, where it is limited how many of them run at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group: Option<JobGroup>,
 }
 
 /// Three attempts, exponential backoff from a second, priority 0, no timeout, nothing removed.
@@ -235,6 +243,7 @@ impl Default for JobSettings {
             timeout: None,
             remove_on_complete: Removal::Never,
             remove_on_fail: Removal::Never,
+            group: None,
         }
     }
 }
@@ -249,6 +258,7 @@ impl From<JobOptions> for JobSettings {
             timeout: options.timeout.or(base.timeout),
             remove_on_complete: options.remove_on_complete.unwrap_or(base.remove_on_complete),
             remove_on_fail: options.remove_on_fail.unwrap_or(base.remove_on_fail),
+            group: options.group,
         }
     }
 }
@@ -353,6 +363,13 @@ impl NewJob {
     #[must_use]
     pub fn remove_on_fail(mut self, removal: Removal) -> Self {
         self.options.remove_on_fail = Some(removal);
+        self
+    }
+
+    /// Sets which jobs it is counted with.
+    #[must_use]
+    pub fn group(mut self, id: impl Into<Arc<str>>) -> Self {
+        self.options.group = Some(JobGroup::new(id));
         self
     }
 

@@ -19,6 +19,7 @@ mod error;
 mod event;
 mod group;
 mod job;
+mod job_group;
 mod name;
 mod options;
 mod outcome;
@@ -55,6 +56,7 @@ pub use group::{
     batch as group_batch, bucket, each as group_each, partition_of,
 };
 pub use job::{Enqueued, Job, JobOptions, JobSettings, JobState, NewJob, Removal, RunAt};
+pub use job_group::JobGroup;
 pub use name::{ConsumerName, GroupName, JobId, JobName, QueueName, StreamName};
 pub use options::{
     Admitted, JobEvents, LEASE_DEFAULT, LEASE_MAX, LEASE_MIN, POLL_DEFAULT, QueueDefaults, Signals, StoreOptions,

@@ -8,6 +8,8 @@ pub const QUEUE_NAME_BYTES_MAX: usize = 255;
 pub const JOB_NAME_BYTES_MAX: usize = 255;
 /// Bytes of a job id: it is an index key in every store.
 pub const JOB_ID_BYTES_MAX: usize = 255;
+/// Bytes of the id of a job's group: pg-boss's tables have it in an index.
+pub const JOB_GROUP_BYTES_MAX: usize = 255;
 /// Bytes of a stream name: it is an index key in every store.
 pub const STREAM_NAME_BYTES_MAX: usize = 255;
 /// Bytes of the name of a consumer group, or of a consumer: both are index keys.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millstream_core::{Backoff, JobOptions, Removal};
+use millstream_core::{Backoff, JobGroup, JobOptions, Removal};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -27,8 +27,9 @@ prop_compose! {
         delay in prop::option::of(millis()),
         remove_on_complete in prop::option::of(removal()),
         remove_on_fail in prop::option::of(removal()),
+        group in prop::option::of(any::<String>().prop_map(JobGroup::new)),
     ) -> JobOptions {
-        JobOptions { attempts, backoff, priority, timeout, delay, remove_on_complete, remove_on_fail }
+        JobOptions { attempts, backoff, priority, timeout, delay, remove_on_complete, remove_on_fail, group }
     }
 }
 
@@ -51,6 +52,7 @@ proptest! {
         prop_assert_eq!(both.attempts, own.attempts.or(defaults.attempts));
         prop_assert_eq!(both.priority, own.priority.or(defaults.priority));
         prop_assert_eq!(both.delay, own.delay.or(defaults.delay));
+        prop_assert_eq!(&both.group, &own.group.clone().or(defaults.group));
         prop_assert_eq!(both.remove_on_fail, own.remove_on_fail.or(defaults.remove_on_fail));
         prop_assert_eq!(own.clone().or(&own), own.clone());
         prop_assert_eq!(own.clone().or(&JobOptions::default()), own);
@@ -78,9 +80,10 @@ fn options_are_written_in_camel_case_and_only_where_set() {
         timeout: Some(Duration::from_millis(1500)),
         remove_on_complete: Some(Removal::AtOnce),
         remove_on_fail: Some(Removal::Keep { count: Some(3), age: None }),
+        group: Some(JobGroup::new("ada")),
         ..JobOptions::default()
     };
-    let wanted = json!({ "attempts": 5, "timeoutMs": 1500, "removeOnComplete": true, "removeOnFail": { "count": 3 } });
+    let wanted = json!({ "group": { "id": "ada" }, "attempts": 5, "timeoutMs": 1500, "removeOnComplete": true, "removeOnFail": { "count": 3 } });
     assert_eq!(serde_json::to_value(options).unwrap(), wanted);
     assert_eq!(serde_json::to_value(JobOptions::default()).unwrap(), json!({}));
 }

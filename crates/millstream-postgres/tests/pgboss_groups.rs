@@ -8,17 +8,18 @@ use std::{
 };
 
 use millstream_core::{
-    Effects, Error, Handler, JobContext, JobError, JobId, JobState, JobStore, Outcome, QueueName, QueueProvider,
-    QueueWorkerOptions, Settlement, Store, StoreOptions, Stores, Verdict, Wake, Want, WorkerManager, WorkerOptions,
+    Effects, Error, Handler, JobContext, JobError, JobGroup, JobId, JobName, JobState, JobStore, JobsQuery, NewJob,
+    Outcome, QueueName, QueueProvider, QueueWorkerOptions, Schedule, Settlement, Store, StoreOptions, Stores, Verdict,
+    Wake, Want, WorkerManager, WorkerOptions,
 };
 use millstream_postgres::{
-    PostgresOptions,
+    PostgresOptions, SqlCall,
     pgboss::{PgBossOptions, PgBossStore, QueueSettings, SendOptions},
 };
 use millstream_servers::Version;
 use serde_json::{Value, json};
 use tokio::{sync::Notify, task::JoinSet};
-use tokio_postgres::Client;
+use tokio_postgres::{Client, types::ToSql};
 
 mod world;
 
@@ -89,6 +90,11 @@ impl World {
         self.client.query_one(text, &[]).await.unwrap_or_else(|error| panic!("{text}: {error:?}")).get(0)
     }
 
+    async fn call(&self, call: &SqlCall) {
+        let params: Vec<&(dyn ToSql + Sync)> = call.params.iter().map(|param| param as _).collect();
+        self.client.query_one(&call.text, &params).await.unwrap_or_else(|error| panic!("{error:?}"));
+    }
+
     async fn close(self) {
         self.store.close().await.unwrap();
     }
@@ -157,7 +163,9 @@ async fn many_workers_keep_the_limit() {
             let store = Arc::new(open(&world.url).await);
             let workers = WorkerManager::new(Stores::of(store.clone()), WorkerOptions::default());
             workers.register_default(&q(), Arc::new(Yields { done: done.clone() })).unwrap();
-            workers.configure(&q(), QueueWorkerOptions { concurrency: Some(4), autorun: None }).unwrap();
+            workers
+                .configure(&q(), QueueWorkerOptions { concurrency: Some(4), ..QueueWorkerOptions::default() })
+                .unwrap();
             workers.start().await.unwrap();
             processes.push((workers, store));
         }
@@ -397,7 +405,7 @@ async fn a_limit_stays_with_its_queue() {
                 .send(&q(), &json!(1), &SendOptions { group_id: Some(String::new()), ..of("") })
                 .await
                 .unwrap_err(),
-            "group_id",
+            "job group",
         );
         let single = QueueName::new("single").unwrap();
         let settings = QueueSettings { policy: "singleton".to_owned(), ..QueueSettings::default() };
@@ -407,6 +415,41 @@ async fn a_limit_stays_with_its_queue() {
         let told = world.store.send(&q(), &json!(1), &tier).await.unwrap_err();
         assert!(matches!(told, Error::Unsupported { .. }) && told.to_string().contains("tiers of groups"), "{told}");
         other.close().await.unwrap();
+        world.close().await;
+    }
+}
+
+/// A group of a job of ours is pg-boss's, however the job comes; what pg-boss wrote is told as it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_group_of_ours_is_theirs() {
+    for world in worlds().await {
+        let job = |n: i32| NewJob::new(q(), JobName::new("work").unwrap(), json!({ "n": n })).group("ada");
+        world.store.enqueue(&[job(0)]).await.unwrap();
+        world.call(&world.store.enqueue_call(&job(1)).await.unwrap()).await;
+        let first = claim(&world.store, 1).await.remove(0);
+        assert_eq!(first.group, Some(JobGroup::new("ada")), "on {}", world.version);
+        let effects = Effects { enqueue: vec![job(2)], ..Effects::default() };
+        let settlement = Settlement { claim: first.claim, outcome: Outcome::Done(Value::Null), effects };
+        assert!(matches!(world.store.settle(&[settlement]).await.unwrap()[0], Verdict::Settled(_)));
+        let tick = Schedule { options: job(3).options, ..Schedule::new(q(), "tick", "0 0 * * *", JobName::from(&q())) };
+        world.store.schedule_upsert(&tick).await.unwrap();
+        assert_eq!(world.one("select count(*) from pgboss.job where group_id = 'ada' and group_tier is null").await, 3);
+        let named = "select count(*) from pgboss.schedule where options -> 'group' = '{\"id\": \"ada\"}'";
+        assert_eq!(world.one(named).await, 1);
+
+        // The limit counts them with those that Node would send.
+        world.store.set_group_concurrency(&q(), Some(1)).await.unwrap();
+        assert_eq!(data(&claim(&world.store, 9).await), [json!({ "n": 1 })]);
+
+        world.run("update pgboss.job set group_tier = 'gold' where data ->> 'n' = '2'").await;
+        let waiting = JobsQuery { states: vec![JobState::Waiting], ..JobsQuery::of(q()) };
+        let told = world.store.jobs(&waiting).await.unwrap().items.remove(0);
+        let tiered = JobGroup { tier: Some("gold".into()), ..JobGroup::new("ada") };
+        assert_eq!(told.settings.group, Some(tiered.clone()), "on {}", world.version);
+        let mut refused = job(4);
+        refused.options.group = Some(tiered);
+        let refused = world.store.enqueue(&[refused]).await.unwrap_err();
+        assert!(refused.to_string().contains("tier"), "{refused}");
         world.close().await;
     }
 }

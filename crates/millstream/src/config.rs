@@ -74,6 +74,8 @@ pub struct QueueConfig {
     pub concurrency: Option<u32>,
     /// Whether its worker starts with the others.
     pub autorun: Option<bool>,
+    /// How many of its jobs of one group run at once in this process.
+    pub local_group_concurrency: Option<u32>,
 }
 
 impl Config {

@@ -47,7 +47,11 @@ impl Config {
     pub fn configure(&self, manager: &WorkerManager) -> Result<()> {
         for queue in manager.queues() {
             if let Some(own) = self.queues.get(&queue) {
-                let options = QueueWorkerOptions { concurrency: own.concurrency, autorun: own.autorun };
+                let options = QueueWorkerOptions {
+                    concurrency: own.concurrency,
+                    autorun: own.autorun,
+                    group_concurrency: own.local_group_concurrency,
+                };
                 manager.configure(&queue, options)?;
             }
         }

@@ -226,12 +226,14 @@ fn groups_are_limited_on_pg_boss_tables_alone() {
     let sources =
         world.sources().variable("DATABASE_URL", "postgres://db/app").set("queues.mail.groupConcurrency", "3");
     let problems = refused(&sources);
-    let told = "queues.mail.groupConcurrency: got 3, expected the adapter `pgboss`, whose jobs have groups (--set)";
+    let told = "queues.mail.groupConcurrency: got 3, expected the adapter `pgboss`; `localGroupConcurrency` is one process's, on every store (--set)";
     assert_eq!(problems, [told]);
     let config = Config::load(&sources.set("queue.adapter", "pgboss")).unwrap();
     let Backend::PgBoss(boss) = &config.queue else { panic!("{}", config.queue) };
     assert_eq!(boss.group_concurrency(&QueueName::new("mail").unwrap()), Some(3));
     assert_eq!(boss.group_concurrency(&QueueName::new("other").unwrap()), None);
+    let config = Config::load(&world.sources().set("queues.mail.localGroupConcurrency", "2")).unwrap();
+    assert_eq!(config.queues[&QueueName::new("mail").unwrap()].local_group_concurrency, Some(2));
 }
 
 #[test]

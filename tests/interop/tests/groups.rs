@@ -1,12 +1,11 @@
-//! A limit on groups: Node sends jobs with a group, both sides work them, and what Node runs counts.
+//! A limit on groups: both sides send jobs with a group, both work them, and what Node runs counts.
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use millstream_core::{
-    Handler, JobContext, JobError, JobStore as _, Outcome, QueueName, QueueWorkerOptions, Store as _, Stores, Want,
-    WorkerManager, WorkerOptions,
+    Handler, JobContext, JobError, JobName, JobStore as _, NewJob, Outcome, QueueName, QueueProvider as _,
+    QueueWorkerOptions, Store as _, Stores, Want, WorkerManager, WorkerOptions,
 };
-use millstream_postgres::pgboss::SendOptions;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use world::World;
@@ -61,8 +60,8 @@ async fn what_node_runs_is_counted() {
         assert_eq!(next[0].data, json!({ "group": "a", "n": 2 }), "on {}", world.version);
         assert_eq!(next.len(), 1);
         // Node counts ours by the same column.
-        let group = SendOptions { group_id: Some("a".to_owned()), ..SendOptions::default() };
-        let sent = world.store.send(&queue, &json!({ "group": "a", "n": 3 }), &group).await.unwrap().unwrap();
+        let sent = NewJob::new(queue.clone(), JobName::from(&queue), json!({ "group": "a", "n": 3 })).group("a");
+        let sent = world.store.enqueue(&[sent]).await.unwrap().remove(0).id().clone();
         let limited = json!(["mail", { "groupConcurrency": LIMIT, "batchSize": 9 }]);
         let theirs = world.node.call("fetch", limited.clone()).await;
         assert_eq!(theirs, json!([]), "both groups are full for Node, too, on {}", world.version);
@@ -94,15 +93,18 @@ async fn both_work_a_queue_with_groups() {
         world.client.batch_execute(JOURNAL).await.unwrap();
         let queue = world.queue("mail", json!({})).await;
         world.store.set_group_concurrency(&queue, Some(LIMIT)).await.unwrap();
-        let mut jobs = Vec::new();
-        for n in 0..40 {
+        let (mut jobs, mut ours) = (Vec::new(), Vec::new());
+        for n in 0..20 {
             for group in ["a", "b", "c"] {
-                jobs.push(json!({ "data": { "group": group, "n": n }, "group": { "id": group } }));
+                let data = json!({ "group": group, "n": n });
+                ours.push(NewJob::new(queue.clone(), JobName::from(&queue), data.clone()).group(group));
+                jobs.push(json!({ "data": data, "group": { "id": group } }));
             }
             jobs.push(json!({ "data": { "group": "", "n": n } }));
         }
-        let all = jobs.len();
+        let all = jobs.len() + ours.len();
         world.node.call("insert", json!(["mail", jobs])).await;
+        world.store.enqueue(&ours).await.unwrap();
         world.node.call("work", json!(["mail", { "localConcurrency": NODES, "groupConcurrency": LIMIT }])).await;
         // Node has one, before ours begin.
         let first = world.node.job().await;
@@ -112,7 +114,9 @@ async fn both_work_a_queue_with_groups() {
             let store = world::store(&world.url()).await;
             let workers = WorkerManager::new(Stores::of(store.clone()), WorkerOptions::default());
             workers.register_default(&queue, Arc::new(Held { runs: runs.clone() })).unwrap();
-            workers.configure(&queue, QueueWorkerOptions { concurrency: Some(4), autorun: None }).unwrap();
+            workers
+                .configure(&queue, QueueWorkerOptions { concurrency: Some(4), ..QueueWorkerOptions::default() })
+                .unwrap();
             workers.start().await.unwrap();
             processes.push((workers, store));
         }

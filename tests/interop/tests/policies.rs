@@ -87,7 +87,7 @@ async fn both_work(world: &mut World, policy: &str, partition: bool) {
     workers
         .register_default(&queue, Arc::new(Shared { met: met.clone(), first: AtomicUsize::new(0), done: done.clone() }))
         .unwrap();
-    workers.configure(&queue, QueueWorkerOptions { concurrency: Some(3), autorun: None }).unwrap();
+    workers.configure(&queue, QueueWorkerOptions { concurrency: Some(3), ..QueueWorkerOptions::default() }).unwrap();
     // Node takes the first, so that it has one; then ours begin.
     world.node.call("work", json!([name, { "localConcurrency": 3 }])).await;
     let mut theirs = 0;

@@ -120,7 +120,11 @@ impl Work {
         session.config.configure(&workers)?;
         for queue in &self.queues {
             // Whoever types the command wants it to run now, whatever `autorun` says.
-            let own = QueueWorkerOptions { concurrency: self.concurrency, autorun: Some(true) };
+            let own = QueueWorkerOptions {
+                concurrency: self.concurrency,
+                autorun: Some(true),
+                ..QueueWorkerOptions::default()
+            };
             workers.configure(queue, own)?;
         }
         Ok(workers)

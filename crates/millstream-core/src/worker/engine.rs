@@ -320,8 +320,9 @@ impl Slot {
         let mut next = Some(first);
         while let Some(ready) = next {
             let began = self.lanes.now();
+            let group = ready.job.group.as_ref().map(|group| group.id.clone());
             self.attempt(ready).await;
-            next = match self.lanes.ended(&queue, began) {
+            next = match self.lanes.ended(&queue, group.as_ref(), began) {
                 Next::Job(ready) => Some(*ready),
                 Next::None => None,
             };

@@ -2,7 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -22,6 +22,10 @@ use crate::{
 /// How long a job that was taken ahead waits for a slot before it goes back to its queue: the handlers in front of it
 /// turned out longer than those before them.
 const HOARDED_MAX: Duration = Duration::from_millis(500);
+
+/// Jobs of full groups that wait in one lane: each is held from other processes, and burns an attempt where this one is
+/// killed; fewer would let one busy group in front of a queue hold up the others sooner.
+const PARKED_MAX: usize = 100;
 
 /// A claimed job that has not started.
 pub(crate) struct Ready {
@@ -51,7 +55,58 @@ pub(crate) struct Lane {
     /// Whether the engine was told that more is wanted, and has not looked since.
     told: bool,
     ready: VecDeque<Ready>,
+    groups: Option<Groups>,
     pace: Pace,
+}
+
+/// The groups of a lane that runs so many of each at once.
+struct Groups {
+    at_most: u32,
+    /// Running jobs, of groups that have some.
+    running: HashMap<Arc<str>, u32>,
+    /// Claimed jobs of groups that run as many as they may, in the order of their claims.
+    parked: HashMap<Arc<str>, VecDeque<Ready>>,
+}
+
+impl Groups {
+    /// Takes a slot of the job's group, or parks the job.
+    fn admit(&mut self, ready: Ready) -> Option<Ready> {
+        let Some(group) = &ready.job.group else { return Some(ready) };
+        let id = group.id.clone();
+        let running = self.running.entry(id.clone()).or_default();
+        if *running < self.at_most {
+            *running += 1;
+            return Some(ready);
+        }
+        self.parked.entry(id).or_default().push_back(ready);
+        None
+    }
+
+    /// One of the group has ended. Answers the job that waited for it.
+    fn ended(&mut self, group: &Arc<str>) -> Option<Ready> {
+        let Some(running) = self.running.get_mut(group) else { return None };
+        *running = running.saturating_sub(1);
+        if *running >= self.at_most {
+            return None;
+        }
+        if *running == 0 {
+            self.running.remove(group);
+        }
+        let parked = self.parked.get_mut(group)?;
+        let next = parked.pop_front();
+        if parked.is_empty() {
+            self.parked.remove(group);
+        }
+        next
+    }
+
+    fn parked(&self) -> usize {
+        self.parked.values().map(VecDeque::len).sum()
+    }
+
+    fn unpark(&mut self) -> impl Iterator<Item = Ready> + use<> {
+        std::mem::take(&mut self.parked).into_values().flatten()
+    }
 }
 
 impl Lane {
@@ -65,6 +120,7 @@ impl Lane {
             asked: 0,
             told: false,
             ready: VecDeque::new(),
+            groups: None,
             pace: Pace::default(),
         }
     }
@@ -79,10 +135,14 @@ impl Lane {
     /// A second claim beside the first only where there is known to be more, and where jobs run side by side: two
     /// claims may take from each other, and one slot's jobs must run in the order of the queue.
     fn wanted(&self) -> u32 {
-        if !self.takes() || (self.asked > 0 && !(self.more && self.concurrency > 1)) {
+        if !self.takes() || (self.asked > 0 && !(self.more && self.concurrency > 1)) || self.parked() >= PARKED_MAX {
             return 0;
         }
-        let ahead = self.pace.ahead(self.concurrency);
+        let ahead = match &self.groups {
+            None => self.pace.ahead(self.concurrency),
+            // What is taken ahead may be parked.
+            Some(groups) => self.pace.ahead(self.concurrency).min(PARKED_MAX.saturating_sub(groups.parked()) as u32),
+        };
         let coming = u32::try_from(self.ready.len()).unwrap_or(u32::MAX).saturating_add(self.asked);
         if coming > ahead / 2 || (coming == ahead && self.running >= self.concurrency) {
             return 0;
@@ -99,13 +159,50 @@ impl Lane {
 
     /// The next job for a slot; notes how long it has waited for it.
     fn next(&mut self, now: Duration) -> Option<Ready> {
-        let ready = self.ready.pop_front()?;
-        self.pace.waited(now.saturating_sub(ready.since), now);
-        Some(ready)
+        loop {
+            let ready = self.ready.pop_front()?;
+            self.pace.waited(now.saturating_sub(ready.since), now);
+            let admitted = match &mut self.groups {
+                None => Some(ready),
+                Some(groups) => groups.admit(ready),
+            };
+            if admitted.is_some() {
+                return admitted;
+            }
+        }
     }
 
     fn has_slot(&self) -> bool {
-        self.takes() && self.running < self.concurrency && !self.ready.is_empty()
+        self.takes() && self.running < self.concurrency
+    }
+
+    fn parked(&self) -> usize {
+        self.groups.as_ref().map_or(0, Groups::parked)
+    }
+
+    /// A job of this group has ended: what waited for that is next.
+    fn free(&mut self, group: Option<&Arc<str>>, now: Duration) {
+        let waited = self.groups.as_mut().zip(group).and_then(|(groups, group)| groups.ended(group));
+        if let Some(ready) = waited {
+            // It waited for its group, which says nothing of how long jobs wait for a slot.
+            self.ready.push_front(Ready { since: now, ..ready });
+        }
+    }
+
+    /// Runs so many jobs of one group at once from now on. What runs already of a lane that had no limit is not counted.
+    pub(crate) fn limit_groups(&mut self, at_most: u32) {
+        let groups =
+            self.groups.get_or_insert_with(|| Groups { at_most, running: HashMap::new(), parked: HashMap::new() });
+        groups.at_most = at_most;
+        let mut waited: Vec<Ready> = groups.unpark().collect();
+        waited.sort_by_key(|ready| std::cmp::Reverse(ready.since));
+        waited.into_iter().for_each(|ready| self.ready.push_front(ready));
+    }
+
+    /// Every job that has not started.
+    fn drain(&mut self) -> Vec<ClaimRef> {
+        let parked = self.groups.as_mut().map(Groups::unpark).into_iter().flatten();
+        self.ready.drain(..).chain(parked).map(|ready| ready.job.claim).collect()
     }
 }
 
@@ -193,21 +290,30 @@ impl Lanes {
     /// Jobs whose slots are free; their slots are taken now.
     pub(crate) fn starts(&self) -> Vec<Ready> {
         let (mut starts, now) = (Vec::new(), self.now());
+        let mut low = false;
         for lane in self.lock().values_mut() {
-            while lane.has_slot() {
+            while lane.has_slot()
+                && let Some(ready) = lane.next(now)
+            {
                 lane.running += 1;
-                starts.extend(lane.next(now));
+                starts.push(ready);
             }
+            // What is parked fills no slot: there may be jobs of other groups behind it.
+            low |= lane.parked() > 0 && lane.runs_low();
+        }
+        if low {
+            self.low.notify_one();
         }
         starts
     }
 
-    /// A job that began then has ended: the next one for its slot, or the slot is free.
-    pub(crate) fn ended(&self, queue: &QueueName, began: Duration) -> Next {
+    /// A job that began then, of this group, has ended: the next one for its slot, or the slot is free.
+    pub(crate) fn ended(&self, queue: &QueueName, group: Option<&Arc<str>>, began: Duration) -> Next {
         let now = self.now();
         let mut lanes = self.lock();
         let Some(lane) = lanes.get_mut(queue) else { return Next::None };
         lane.pace.ended(now.saturating_sub(began));
+        lane.free(group, now);
         let keeps = lane.takes() && lane.running <= lane.concurrency;
         let next = if keeps { lane.next(now) } else { None };
         if next.is_none() {
@@ -259,7 +365,7 @@ impl Lanes {
         let mut claims = Vec::new();
         for lane in self.lock().values_mut() {
             if from(lane) {
-                claims.extend(lane.ready.drain(..).map(|ready| ready.job.claim));
+                claims.extend(lane.drain());
             }
         }
         claims
@@ -289,26 +395,84 @@ mod tests {
         lanes
     }
 
+    /// A job of a group; the letter is the group's, the rest is its id.
+    fn of_group(text: &str) -> (Cancellation, Claimed) {
+        let job = Claimed { group: Some(crate::JobGroup::new(&text[..1])), ..job(text) };
+        (Cancellation::default(), job)
+    }
+
+    fn started(lanes: &Lanes) -> Vec<String> {
+        lanes.starts().into_iter().map(|ready| ready.job.claim.job.to_string()).collect()
+    }
+
+    /// The next job in the slot of one of this group that has ended.
+    fn after(lanes: &Lanes, group: &str) -> Option<String> {
+        match lanes.ended(&queue(), Some(&group.into()), Duration::MAX) {
+            Next::Job(ready) => Some(ready.job.claim.job.to_string()),
+            Next::None => None,
+        }
+    }
+
+    #[test]
+    fn a_full_group_waits_and_holds_up_no_other() {
+        let lanes = lanes(4);
+        lanes.change(&queue(), |lane| lane.limit_groups(1));
+        let wants = lanes.wants();
+        assert_eq!(wants[0].at_most, 4 + PARKED_MAX as u32);
+        let jobs = ["a1", "a2", "a3", "b1", "b2", "c1"].map(of_group);
+        lanes.claimed(&wants, jobs.into());
+        assert_eq!(started(&lanes), ["a1", "b1", "c1"]);
+        // The slot goes on with the job that waited for its group.
+        assert_eq!(after(&lanes, "a").as_deref(), Some("a2"));
+        assert_eq!(after(&lanes, "c"), None);
+        assert_eq!(after(&lanes, "b").as_deref(), Some("b2"));
+        lanes.change(&queue(), |lane| lane.limit_groups(2));
+        assert_eq!(started(&lanes), ["a3"]);
+        assert_eq!((after(&lanes, "a"), after(&lanes, "a"), after(&lanes, "b")), (None, None, None));
+        assert_eq!(lanes.lock()[&queue()].running, 0);
+    }
+
+    #[test]
+    fn what_waits_for_its_group_is_bounded_and_given_back() {
+        let lanes = lanes(2);
+        lanes.change(&queue(), |lane| lane.limit_groups(1));
+        let mut claims = 0;
+        loop {
+            let wants = lanes.wants();
+            let Some(want) = wants.first() else { break };
+            let jobs = (0..want.at_most).map(|n| of_group(&format!("a{claims}.{n}"))).collect();
+            lanes.claimed(&wants, jobs);
+            lanes.starts();
+            claims += 1;
+            assert!(claims < 100, "what is parked has no end");
+        }
+        let parked = lanes.lock()[&queue()].parked();
+        assert!((PARKED_MAX..=2 * PARKED_MAX).contains(&parked), "{parked} are parked");
+        lanes.change(&queue(), |lane| lane.paused = true);
+        assert_eq!(lanes.take_paused().len(), parked);
+        assert_eq!(lanes.lock()[&queue()].parked(), 0);
+    }
+
     fn asked(lanes: &Lanes) -> u32 {
         lanes.wants().iter().map(|want| want.at_most).sum()
     }
 
-    fn answer(lanes: &Lanes, asked: u32, jobs: u32) {
-        let job = |number: u32| Claimed {
-            claim: ClaimRef {
-                queue: queue(),
-                job: crate::JobId::new(number.to_string()).unwrap(),
-                token: number.to_string().into(),
-            },
+    fn job(text: &str) -> Claimed {
+        Claimed {
+            claim: ClaimRef { queue: queue(), job: crate::JobId::new(text).unwrap(), token: text.into() },
             name: crate::JobName::new("n").unwrap(),
             life: "1".into(),
             data: Value::Null,
             attempt: 1,
             attempts: 1,
             timeout: None,
+            group: None,
             trace: None,
-        };
-        let claimed = (0..jobs).map(|number| (Cancellation::default(), job(number))).collect();
+        }
+    }
+
+    fn answer(lanes: &Lanes, asked: u32, jobs: u32) {
+        let claimed = (0..jobs).map(|number| (Cancellation::default(), job(&number.to_string()))).collect();
         lanes.claimed(&[Want { queue: queue(), at_most: asked }], claimed);
         // However slow this machine is, none has waited for long.
         let mut all = lanes.lock();
@@ -318,7 +482,7 @@ mod tests {
     /// Runs so many of what waits.
     fn run(lanes: &Lanes, jobs: usize) {
         for _ in 0..jobs {
-            lanes.ended(&queue(), Duration::MAX);
+            lanes.ended(&queue(), None, Duration::MAX);
         }
     }
 

@@ -23,7 +23,7 @@ use super::{
     held::Held,
     keeper::Keeper,
     lanes::{Lane, Lanes},
-    options::{QueueWorkerOptions, WorkerOptions, check_concurrency},
+    options::{QueueWorkerOptions, WorkerOptions},
     registry::Registry,
     settler::{BACKLOG, ProgressBoard, Settler},
 };
@@ -147,15 +147,21 @@ impl WorkerManager {
     ///
     /// # Errors
     ///
-    /// [`Error::Invalid`] for a concurrency of 0 or above the limit.
+    /// [`Error::Invalid`] for a concurrency of 0 or above the limit; [`Error::Unsupported`] for one of groups, where the store has
+    /// a loop of its own.
     pub fn configure(&self, queue: &QueueName, options: QueueWorkerOptions) -> Result<()> {
-        if let Some(concurrency) = options.concurrency {
-            check_concurrency(concurrency)?;
+        options.check()?;
+        if options.group_concurrency.is_some() && matches!(self.shared.work, Work::Own(_)) {
+            let store = self.shared.stores.queue.kind();
+            return Err(Error::Unsupported { store, what: "limits on groups in one process" });
         }
         self.lane(queue);
         self.shared.lanes.change(queue, |lane| {
             lane.concurrency = options.concurrency.unwrap_or(lane.concurrency);
             lane.active = options.autorun.unwrap_or(lane.active);
+            if let Some(at_most) = options.group_concurrency {
+                lane.limit_groups(at_most);
+            }
         });
         Ok(())
     }

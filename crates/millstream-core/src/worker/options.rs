@@ -54,6 +54,10 @@ pub struct QueueWorkerOptions {
     pub concurrency: Option<u32>,
     /// Whether it starts with the others.
     pub autorun: Option<bool>,
+    /// Jobs of one [group](crate::JobGroup) it runs at once; `None`: as many as there are slots. Other processes count for
+    /// themselves. What was taken of a group that runs as many waits here for its turn; while a hundred wait, the worker
+    /// takes no more from the queue.
+    pub group_concurrency: Option<u32>,
 }
 
 impl WorkerOptions {
@@ -64,9 +68,20 @@ impl WorkerOptions {
     }
 }
 
-pub(crate) fn check_concurrency(concurrency: u32) -> Result<()> {
-    if (1..=CONCURRENCY_MAX).contains(&concurrency) {
+impl QueueWorkerOptions {
+    pub(crate) fn check(&self) -> Result<()> {
+        self.concurrency.map_or(Ok(()), check_concurrency)?;
+        self.group_concurrency.map_or(Ok(()), |at_most| check_number("group concurrency", at_most))
+    }
+}
+
+fn check_concurrency(concurrency: u32) -> Result<()> {
+    check_number("concurrency", concurrency)
+}
+
+fn check_number(what: &'static str, number: u32) -> Result<()> {
+    if (1..=CONCURRENCY_MAX).contains(&number) {
         return Ok(());
     }
-    Err(Error::invalid("concurrency", concurrency, format!("a number from 1 to {CONCURRENCY_MAX}")))
+    Err(Error::invalid(what, number, format!("a number from 1 to {CONCURRENCY_MAX}")))
 }

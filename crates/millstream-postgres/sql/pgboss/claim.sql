@@ -25,7 +25,7 @@ with clock as materialized (
     delete from {schema}.boss_claim b where b.id = any ($4::bigint[])
 )
 select t.name as queue, t.id::text as job, t.data::text as data, t.retry_count, t.retry_limit, t.expire_seconds, t.started_on,
-       t.created_on, t.priority, t.tid, t.now, t.watched, n.id as batch,
+       t.created_on, t.priority, t.group_id, t.group_tier, t.tid, t.now, t.watched, n.id as batch,
        t.trace_context::text as trace_context, -- from 44
        h.key, h.name, h.options::text as options, h.trace::text as trace, h.life, coalesce(h.beside, false) as beside
 from taken t cross join noted n left join lateral (

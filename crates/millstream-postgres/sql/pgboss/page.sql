@@ -9,7 +9,7 @@ with clock as materialized (
            when j.state < 'active' then 'd' when j.state = 'active' then 'a' when j.state = 'completed' then 'c'
            when j.state = 'failed' then 'f' else 'x' end as state,
        j.data::text as data, j.priority, j.retry_limit, j.retry_count, j.retry_delay, j.retry_backoff, j.retry_delay_max,
-       j.expire_seconds, j.output::text as output, j.created_on, j.start_after, j.started_on, j.completed_on,
+       j.expire_seconds, j.group_id, j.group_tier, j.output::text as output, j.created_on, j.start_after, j.started_on, j.completed_on,
        h.key, h.name, h.options::text as options, h.progress::text as progress, coalesce(h.cancel, false) as cancel,
        h.removal::text as removal
     from {job} j cross join clock c left join lateral (

@@ -281,6 +281,7 @@ fn claimed(boss: &Boss, row: &Row) -> Result<(Claimed, Option<QueueEvent>)> {
         attempt,
         attempts: settings.attempts,
         timeout: settings.timeout,
+        group: words::group(row.get("group_id"), row.get("group_tier")),
         trace: rows::json_option(trace, place("trace_context"))?,
     };
     Ok((claimed, event))

@@ -80,6 +80,7 @@ impl Entry {
             words: OptionsIn::of(&complete),
             due,
             delay,
+            group_id: complete.group.as_ref().map(|group| group.id.to_string()),
             trace: admitted.trace,
             ..Fields::default()
         };

@@ -1,7 +1,7 @@
 //! Jobs and queues as people look at them.
 
 use millstream_core::{
-    Error, Job, JobCounts, JobId, JobState, JobsQuery, Page, QueueInfo, QueueName, Result, Timestamp,
+    Error, Job, JobCounts, JobId, JobSettings, JobState, JobsQuery, Page, QueueInfo, QueueName, Result, Timestamp,
     limits::PAGE_ROWS_MAX,
 };
 use tokio_postgres::Row;
@@ -107,7 +107,10 @@ fn read(queue: &QueueName, row: &Row) -> Result<Job> {
         name,
         state,
         data,
-        settings: words::settings(columns, row.get("options"), row.get("removal")),
+        settings: JobSettings {
+            group: words::group(row.get("group_id"), row.get("group_tier")),
+            ..words::settings(columns, row.get("options"), row.get("removal"))
+        },
         attempt: words::attempt(row.get("retry_count"), started.is_some()),
         progress: rows::json_option(row.get("progress"), place("progress"))?,
         output,

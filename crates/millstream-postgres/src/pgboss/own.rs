@@ -2,7 +2,7 @@
 //!
 //! Left to pg-boss itself, and refused here by name: schedules by RRULE, tiers of groups.
 
-use millstream_core::{Error, JobId, QueueName, Result, RunAt};
+use millstream_core::{Error, JobGroup, JobId, QueueName, Result, RunAt};
 use serde_json::Value;
 use std::time::Duration;
 use tokio_postgres::Row;
@@ -52,7 +52,7 @@ pub struct SendOptions {
     /// How long it may run without a heartbeat.
     pub heartbeat: Option<Duration>,
     /// The group that its running jobs are counted by, where the queue's groups are limited
-    /// ([`PgBossStore::set_group_concurrency`]); pg-boss's own workers count by it, too. Not empty.
+    /// ([`PgBossStore::set_group_concurrency`]); pg-boss's own workers count by it, too. As [`JobOptions::group`](millstream_core::JobOptions::group).
     pub group_id: Option<String>,
     /// The group's tier: refused. Only pg-boss's own workers know tiers.
     pub group_tier: Option<String>,
@@ -65,8 +65,8 @@ impl SendOptions {
         if self.group_tier.is_some() {
             return Err(Error::Unsupported { store: KIND, what: "tiers of groups" });
         }
-        if self.group_id.as_deref() == Some("") {
-            return Err(Error::invalid("group_id", "an empty text", "the name of a group"));
+        if let Some(group) = &self.group_id {
+            JobGroup::new(&**group).check()?;
         }
         if self.singleton_seconds == Some(0) {
             return Err(Error::invalid("singleton_seconds", 0, "at least 1"));

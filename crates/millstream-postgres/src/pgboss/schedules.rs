@@ -119,6 +119,7 @@ fn options_in(boss: &Boss, schedule: &Schedule) -> Value {
         ("retryDelayMax", words.retry_delay_max.map(Value::from)),
         ("expireInSeconds", words.expire_seconds.map(Value::from)),
         ("deleteAfterSeconds", words.deletion_seconds.map(Value::from)),
+        ("group", complete.group.map(|group| json!({ "id": group.id }))),
     ];
     for (word, value) in all {
         if let Some(value) = value {
@@ -183,7 +184,8 @@ fn read(row: &Row) -> Result<Kept> {
     let options: Value = rows::json_option(row.get("options"), place("options"))?.unwrap_or_default();
     let data = rows::json_option(row.get("data"), place("data"))?;
     let (name, data) = words::data_out(&queue, None, data);
-    let words = fields(&options).words;
+    let named = fields(&options);
+    let words = named.words;
     let seconds = |seconds: i32| Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
     let schedule = Schedule {
         queue,
@@ -196,6 +198,7 @@ fn read(row: &Row) -> Result<Kept> {
             attempts: words.retry_limit.map(|limit| u32::try_from(limit).unwrap_or(0) + 1),
             priority: words.priority.map(i32::saturating_neg),
             timeout: words.expire_seconds.map(seconds),
+            group: words::group(named.group_id.as_deref(), named.group_tier.as_deref()),
             ..JobOptions::default()
         },
         missed: if options["missed"] == "once" { Missed::Once } else { Missed::Skip },

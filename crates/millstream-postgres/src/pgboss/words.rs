@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use millstream_core::{Backoff, JobId, JobName, JobOptions, JobSettings, QueueName, Removal, Result};
+use millstream_core::{Backoff, JobGroup, JobId, JobName, JobOptions, JobSettings, QueueName, Removal, Result};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -192,7 +192,12 @@ fn backoff_out(delay: i32, grows: bool, max: Option<i32>) -> Backoff {
     }
 }
 
-/// The settings that a row and what is beside it say.
+/// The group that a row names.
+pub(crate) fn group(id: Option<&str>, tier: Option<&str>) -> Option<JobGroup> {
+    id.map(|id| JobGroup { tier: tier.map(Into::into), ..JobGroup::new(id) })
+}
+
+/// The settings that a row and what is beside it say, without its group.
 pub(crate) fn settings(columns: Columns, beside: Option<&str>, removal: Option<&str>) -> JobSettings {
     let own: JobOptions = beside.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let removal: Value = removal.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
@@ -209,6 +214,7 @@ pub(crate) fn settings(columns: Columns, beside: Option<&str>, removal: Option<&
         ),
         remove_on_complete: rule("c"),
         remove_on_fail: rule("f"),
+        group: None,
     }
 }
 

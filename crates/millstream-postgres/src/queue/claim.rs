@@ -144,6 +144,7 @@ fn claimed(shared: &Shared, row: &Row) -> Result<(Claimed, Option<QueueEvent>)> 
         data: None,
     });
     let text = |column: &str| row.get::<_, Option<JsonText<'_>>>(column).map(|JsonText(text)| text);
+    let settings = rows::settings(text("settings"), job);
     let claimed = Claimed {
         claim: ClaimRef { queue, token: held::token(&id, job, row.get("claim")), job: id },
         name,
@@ -151,7 +152,8 @@ fn claimed(shared: &Shared, row: &Row) -> Result<(Claimed, Option<QueueEvent>)> 
         data: rows::json(row.get::<_, JsonText<'_>>("data").0, place("data"))?,
         attempt,
         attempts: rows::count(i64::from(row.get::<_, i32>("attempts")), rows::at("job_live", &job)("attempts"))?,
-        timeout: rows::settings(text("settings"), job).timeout,
+        timeout: settings.timeout,
+        group: settings.group,
         trace: rows::json_option(text("trace"), place("trace"))?,
     };
     Ok((claimed, event))

@@ -45,12 +45,15 @@ impl Weather {
         self.proxy.address()
     }
 
-    /// Returns when the server knows of every cut: until then, it holds what a lost transaction had locked.
+    /// Returns when the server knows of every cut: until then, it holds what a lost transaction had locked. By port, not
+    /// by number: a connection that just begins would stand for one that was cut.
     async fn clears(&self) {
-        let count = "select count(*) from pg_stat_activity where application_name = $1";
+        let ports = "select client_port from pg_stat_activity where application_name = $1 and client_port is not null";
         for _ in 0..1000 {
-            let there: i64 = self.client.query_one(count, &[&self.name]).await.expect("the server answers").get(0);
-            if usize::try_from(there).expect("a count") <= self.proxy.connections() {
+            let there = self.client.query(ports, &[&self.name]).await.expect("the server answers");
+            let open = self.proxy.server_ports();
+            let is_open = |port: i32| u16::try_from(port).is_ok_and(|port| open.contains(&port));
+            if there.iter().all(|row| is_open(row.get(0))) {
                 return;
             }
             tokio::time::sleep(Duration::from_millis(2)).await;

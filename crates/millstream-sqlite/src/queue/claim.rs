@@ -158,6 +158,7 @@ impl Whole {
             attempt,
             attempts: self.settings.attempts,
             timeout: self.settings.timeout,
+            group: self.settings.group,
             trace: self.trace,
         })
     }

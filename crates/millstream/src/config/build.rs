@@ -44,14 +44,23 @@ pub(super) fn build(merged: &Merged, sources: &Sources, problems: &mut Vec<Probl
         if let Some(at_most) = place.number("groupConcurrency") {
             limits.insert(queue.clone(), at_most);
         }
-        queues.insert(queue, QueueConfig { concurrency: place.number("concurrency"), autorun: place.flag("autorun") });
+        let own = QueueConfig {
+            concurrency: place.number("concurrency"),
+            autorun: place.flag("autorun"),
+            local_group_concurrency: place.number("localGroupConcurrency"),
+        };
+        queues.insert(queue, own);
     }
     match &mut queue {
         Backend::PgBoss(boss) => boss.group_concurrency = limits,
         _ => problems.extend(limits.keys().filter_map(|name| {
             let place = at.below("queues").below(name.as_str());
             let entry = place.get("groupConcurrency")?;
-            Some(place.clash("groupConcurrency", entry, "the adapter `pgboss`, whose jobs have groups"))
+            Some(place.clash(
+                "groupConcurrency",
+                entry,
+                "the adapter `pgboss`; `localGroupConcurrency` is one process's, on every store",
+            ))
         })),
     }
     let job_events = job_events(&at);
@@ -111,6 +120,8 @@ fn job_options(at: &Place<'_>, problems: &mut Vec<Problem>) -> JobOptions {
         delay: at.millis("delayMs"),
         remove_on_complete: removal(at, "removeOnComplete", problems),
         remove_on_fail: removal(at, "removeOnFail", problems),
+        // It is a job's own.
+        group: None,
     }
 }
 

@@ -271,6 +271,12 @@ pub(super) static GROUPS: &[Group] = &[
                 "as it was set last",
                 "How many jobs of one group run at once, in all processes; on pg-boss's tables alone.",
             ),
+            leaf(
+                "localGroupConcurrency",
+                CONCURRENCY,
+                "no limit",
+                "How many jobs of one group run at once in this process; on every store.",
+            ),
         ],
     },
     Group {

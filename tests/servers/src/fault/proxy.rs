@@ -1,6 +1,7 @@
 //! A proxy that breaks what goes through it, when told.
 
 use std::{
+    collections::BTreeSet,
     io,
     net::SocketAddr,
     sync::{
@@ -62,6 +63,8 @@ struct Shared {
     stalled: watch::Sender<bool>,
     passed: [AtomicU64; 2],
     connections: AtomicUsize,
+    /// The proxy's own ports of its connections to the server; written by each connection, and by a cut.
+    ports: Mutex<BTreeSet<u16>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -95,6 +98,7 @@ impl Proxy {
             stalled: watch::Sender::new(false),
             passed: [const { AtomicU64::new(0) }; 2],
             connections: AtomicUsize::new(0),
+            ports: Mutex::default(),
         });
         let failed = |error: io::Error| Error::new(format!("failed to start a proxy to {server}: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().map_err(failed)?;
@@ -150,6 +154,12 @@ impl Proxy {
     /// How many connections are open.
     pub fn connections(&self) -> usize {
         self.shared.connections.load(Ordering::SeqCst)
+    }
+
+    /// The ports by which the server tells the open connections apart (`client_port` in `pg_stat_activity`). One that is
+    /// cut is gone from here before its client can notice.
+    pub fn server_ports(&self) -> BTreeSet<u16> {
+        self.shared.ports().clone()
     }
 
     /// Cuts every connection. New ones get through.
@@ -212,6 +222,10 @@ impl Shared {
         self.trigger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn ports(&self) -> std::sync::MutexGuard<'_, BTreeSet<u16>> {
+        self.ports.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits until the next message, or the end, may pass; an error if the connection is to be cut instead.
     async fn gate(&self, direction: Direction) -> io::Result<()> {
         loop {
@@ -256,6 +270,30 @@ impl Counted {
     }
 }
 
+/// Lists a connection to the server until it is cut or ends.
+struct Listed<'a> {
+    shared: &'a Shared,
+    port: u16,
+}
+
+impl<'a> Listed<'a> {
+    fn new(shared: &'a Shared, server: &TcpStream) -> io::Result<Self> {
+        let port = server.local_addr()?.port();
+        shared.ports().insert(port);
+        Ok(Self { shared, port })
+    }
+
+    fn unlist(&self) {
+        self.shared.ports().remove(&self.port);
+    }
+}
+
+impl Drop for Listed<'_> {
+    fn drop(&mut self) {
+        self.unlist();
+    }
+}
+
 impl Drop for Counted {
     fn drop(&mut self) {
         self.0.connections.fetch_sub(1, Ordering::SeqCst);
@@ -276,6 +314,7 @@ async fn serve(
                 let Some((order, answer)) = order else { return };
                 let result = match order {
                     Order::Cut => {
+                        shared.ports().clear();
                         connections.shutdown().await;
                         Ok(())
                     }
@@ -309,14 +348,15 @@ async fn connection(client: TcpStream, counted: Counted) -> io::Result<()> {
     let shared = &*counted.0;
     shared.flowing().await;
     let server = TcpStream::connect(shared.server).await?;
+    let listed = Listed::new(shared, &server)?;
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
     let (from_client, to_client) = client.into_split();
     let (from_server, to_server) = server.into_split();
     let dialect = Dialect::default();
     tokio::try_join!(
-        pass(from_client, to_server, Direction::ToServer, &dialect, shared),
-        pass(from_server, to_client, Direction::ToClient, &dialect, shared),
+        pass(from_client, to_server, Direction::ToServer, &dialect, &listed),
+        pass(from_server, to_client, Direction::ToClient, &dialect, &listed),
     )?;
     Ok(())
 }
@@ -327,8 +367,9 @@ async fn pass(
     to: OwnedWriteHalf,
     direction: Direction,
     dialect: &Dialect,
-    shared: &Shared,
+    listed: &Listed<'_>,
 ) -> io::Result<()> {
+    let shared = listed.shared;
     let (mut from, mut to) = (BufReader::new(from), BufWriter::new(to));
     let mut framing = Framing::new(direction);
     loop {
@@ -343,6 +384,7 @@ async fn pass(
         if let Err(cut) = shared.gate(direction).await {
             // What has passed has passed.
             to.flush().await?;
+            listed.unlist();
             return Err(cut);
         }
         let head = framing.head(&mut from, dialect).await?;

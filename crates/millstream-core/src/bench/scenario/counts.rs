@@ -29,7 +29,7 @@ pub(in crate::bench) async fn counts(site: &dyn Site, sizes: &Sizes, bytes: usiz
     });
     let manager = WorkerManager::new(site.stores().clone(), WorkerOptions::default());
     manager.register_handler(&queue, &name, handler)?;
-    manager.configure(&queue, QueueWorkerOptions { concurrency: Some(FILLERS), autorun: None })?;
+    manager.configure(&queue, QueueWorkerOptions { concurrency: Some(FILLERS), ..QueueWorkerOptions::default() })?;
     manager.start().await?;
     last.notified().await;
     manager.close_all().await?;

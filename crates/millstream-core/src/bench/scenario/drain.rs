@@ -41,7 +41,7 @@ pub(in crate::bench) async fn drain(
     });
     let manager = WorkerManager::new(site.stores().clone(), WorkerOptions::default());
     manager.register_handler(&queue, &name, handler)?;
-    manager.configure(&queue, QueueWorkerOptions { concurrency, autorun: None })?;
+    manager.configure(&queue, QueueWorkerOptions { concurrency, ..QueueWorkerOptions::default() })?;
 
     let watch = Watch::start(site).await?;
     manager.start().await?;

@@ -49,6 +49,7 @@ impl Broken {
         for one in &mut out {
             if self.has(Fault::BareClaim) {
                 (one.timeout, one.trace, one.data) = (None, None, Value::Null);
+                one.group = None;
             }
             if self.has(Fault::UncountedAttempt) {
                 one.attempt = 1;

@@ -63,6 +63,8 @@ faults! {
     SilentLimit,
     /// Options of a job are ignored.
     ForgetsOptions,
+    /// A job's group is not kept.
+    ForgetsGroup,
     /// Options of the queue are ignored.
     ForgetsDefaults,
     // Jobs out.

@@ -29,6 +29,9 @@ impl Broken {
         if self.has(Fault::ForgetsDefaults) {
             job.options = explicit(job.options);
         }
+        if self.has(Fault::ForgetsGroup) {
+            job.options.group = None;
+        }
         if self.has(Fault::IgnoresPriority) {
             job.options.priority = Some(0);
         }
@@ -144,6 +147,7 @@ fn explicit(options: JobOptions) -> JobOptions {
         delay: Some(std::time::Duration::ZERO),
         remove_on_complete: Some(base.remove_on_complete),
         remove_on_fail: Some(base.remove_on_fail),
+        group: base.group,
     };
     options.or(&base)
 }

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use serde_json::json;
 
 use crate::{
-    Claimed, JobState, NewJob, Want,
+    Claimed, JobState, JobGroup, NewJob, Want,
     conformance::{
         case::{Failure, cases, ensure, ensure_eq},
         world::{id, ids, job, job_in, numbered, q, queue, secs},
@@ -27,13 +27,14 @@ cases! {
         let data = json!({ "to": "ada", "n": [1, 2] });
         let trace = json!({ "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01" });
         let asked = NewJob { data: data.clone(), trace: Some(trace.clone()), ..job().id(id("1")) };
-        world.add(asked.attempts(9).timeout(secs(12))).await?;
+        world.add(asked.attempts(9).timeout(secs(12)).group("ada")).await?;
         let claimed = world.take().await?;
         ensure_eq!((&claimed.claim.queue, &claimed.claim.job), (&q(), &id("1")), "which job");
         ensure_eq!(claimed.name.as_str(), "work", "its name");
         ensure_eq!((claimed.data, claimed.trace), (data, Some(trace)), "data and trace");
         ensure_eq!((claimed.attempt, claimed.attempts), (1, 9), "attempts");
         ensure_eq!(claimed.timeout, Some(secs(12)), "timeout");
+        ensure_eq!(claimed.group, Some(JobGroup::new("ada")), "group");
         Ok(())
     }
 

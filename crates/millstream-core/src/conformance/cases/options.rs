@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use crate::{
-    Backoff, JobSettings, JobState, Removal,
+    Backoff, Error, JobGroup, JobSettings, JobState, NewJob, Removal,
     conformance::{
-        case::{cases, ensure_eq},
-        world::{TUNED, job, job_in, queue, secs},
+        case::{cases, ensure, ensure_eq},
+        world::{TUNED, job, job_in, q, queue, secs},
     },
 };
 
@@ -56,8 +56,45 @@ cases! {
             timeout: Some(Duration::from_millis(1500)),
             remove_on_complete: keep,
             remove_on_fail: Removal::AtOnce,
+            ..JobSettings::default()
         };
         ensure_eq!(stored.settings, wanted, "the settings of a job with options of its own");
+        Ok(())
+    }
+
+    /// A job's group stays with it, in its listing and in each of its claims.
+    #[breaks_on(ForgetsGroup)]
+    async fn a_jobs_group_stays_with_it(world: &World) -> Checked {
+        let grouped = ["ada", "grüße / 1", &"x".repeat(255)];
+        for group in grouped {
+            let stored = world.add(job().group(group)).await?;
+            ensure_eq!(world.look(&stored).await?.settings.group, Some(JobGroup::new(group)), "the group in its listing");
+        }
+        let plain = world.add(job()).await?;
+        ensure_eq!(world.look(&plain).await?.settings.group, None, "the group of a job without one");
+        let first = world.claim(&q(), 9).await?;
+        world.jobs.release(&first.iter().map(|one| one.claim.clone()).collect::<Vec<_>>()).await?;
+        let mut told: Vec<Option<JobGroup>> = world.claim(&q(), 9).await?.into_iter().map(|one| one.group).collect();
+        told.sort_by_key(|group| group.as_ref().map(|group| group.id.clone()));
+        let mut wanted = vec![None];
+        wanted.extend(grouped.map(|group| Some(JobGroup::new(group))));
+        wanted[1..].sort_by_key(|group| group.as_ref().map(|group| group.id.clone()));
+        ensure_eq!(told, wanted, "the groups in their second claims");
+        Ok(())
+    }
+
+    /// A group that no store keeps is refused by its name, and so is a tier.
+    #[breaks_on(SilentLimit)]
+    async fn a_group_out_of_bounds_is_refused(world: &World) -> Checked {
+        let tiered = JobGroup { tier: Some("gold".into()), ..JobGroup::new("ada") };
+        for group in [JobGroup::new(""), JobGroup::new("a\nb"), JobGroup::new("x".repeat(256)), tiered] {
+            let mut asked: NewJob = job();
+            asked.options.group = Some(group);
+            let answer = world.queue.enqueue(&[asked]).await;
+            let named = matches!(&answer, Err(Error::Invalid { what, .. }) if what.contains("group"));
+            ensure!(named, "a group out of bounds is refused by name: {answer:?}");
+        }
+        ensure_eq!(world.counts().await?.total(), 0, "what was stored");
         Ok(())
     }
 

@@ -630,7 +630,7 @@ cases! {
     async fn concurrency_is_never_exceeded(world: &World) -> Checked {
         let workers = workers(world);
         let (report, mut started) = mpsc::unbounded_channel();
-        workers.configure(&q(), QueueWorkerOptions { concurrency: Some(2), autorun: None })?;
+        workers.configure(&q(), QueueWorkerOptions { concurrency: Some(2), ..QueueWorkerOptions::default() })?;
         workers.register(&q(), &name("work"), move |_: Value, _| {
             let (go, wait) = oneshot::channel::<()>();
             let _ = report.send(go);
@@ -649,6 +649,49 @@ cases! {
         for id in &ids {
             ended(world, id).await?;
         }
+        Ok(workers.close_all().await?)
+    }
+
+    /// Of one group no more jobs run at once than the worker may; it holds up no other group, and its jobs keep their order.
+    #[breaks_on(ForgetsGroup, BareClaim)]
+    async fn a_full_group_holds_up_no_other(world: &World) -> Checked {
+        let workers = workers(world);
+        let (report, mut started) = mpsc::unbounded_channel();
+        let limited = QueueWorkerOptions {
+            concurrency: Some(3),
+            group_concurrency: Some(1),
+            ..QueueWorkerOptions::default()
+        };
+        workers.configure(&q(), limited)?;
+        workers.register(&q(), &name("work"), move |_: Value, ctx: JobContext| {
+            let (go, wait) = oneshot::channel::<()>();
+            let _ = report.send((ctx.job_id().clone(), go));
+            async move { Ok::<_, JobError>(wait.await.is_ok()) }
+        })?;
+        let of = |(text, group): (&str, &str)| job().id(id(text)).group(group);
+        let jobs = [("a1", "a"), ("a2", "a"), ("a3", "a"), ("a4", "a"), ("b1", "b")].map(of);
+        world.add_all(jobs.into_iter().chain([job().id(id("free"))]).collect()).await?;
+        workers.start().await?;
+        let mut running = HashMap::new();
+        for _ in 0..3 {
+            let (started, go) = next(world, "a start", &mut started).await?;
+            running.insert(started, go);
+        }
+        let mut first: Vec<&str> = running.keys().map(JobId::as_str).collect();
+        first.sort_unstable();
+        ensure_eq!(first, ["a1", "b1", "free"], "what three slots run");
+        drop(running.remove(&id("b1")));
+        ended(world, &id("b1")).await?;
+        drop(running.remove(&id("a1")));
+        for wanted in ["a2", "a3", "a4"] {
+            let (started, go) = next(world, "a start", &mut started).await?;
+            ensure_eq!(started, id(wanted), "the next of the group");
+            ensure_eq!(go.is_closed(), false, "it runs");
+            drop(go);
+            ended(world, &started).await?;
+        }
+        drop(running);
+        ended(world, &id("free")).await?;
         Ok(workers.close_all().await?)
     }
 
@@ -682,7 +725,7 @@ cases! {
     #[breaks_on(LostSettle)]
     async fn without_autorun_a_worker_waits_for_its_run(world: &World) -> Checked {
         let workers = workers(world);
-        workers.configure(&q(), QueueWorkerOptions { concurrency: None, autorun: Some(false) })?;
+        workers.configure(&q(), QueueWorkerOptions { autorun: Some(false), ..QueueWorkerOptions::default() })?;
         for queue in [q(), queue("other")] {
             workers.register(&queue, &name("work"), |_: Value, _| async { Ok::<_, JobError>(()) })?;
         }
@@ -702,7 +745,7 @@ cases! {
     async fn a_delayed_job_starts_at_its_time(world: &World) -> Checked {
         let workers = workers(world);
         // One slot: what the first job's end says of the one before it holds.
-        workers.configure(&q(), QueueWorkerOptions { concurrency: Some(1), autorun: None })?;
+        workers.configure(&q(), QueueWorkerOptions { concurrency: Some(1), ..QueueWorkerOptions::default() })?;
         let clock = world.clock();
         workers.register(&q(), &name("work"), move |_: Value, _| {
             let at = crate::Clock::monotonic(&clock).as_secs();
