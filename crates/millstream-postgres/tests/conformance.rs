@@ -22,6 +22,8 @@ use tokio_postgres::Client;
 
 #[path = "world/lasting.rs"]
 mod lasting;
+#[path = "world/time.rs"]
+mod time;
 mod world;
 
 use lasting::{Lasting, Weather};
@@ -113,14 +115,9 @@ impl Trial {
         Ok(stores)
     }
 
-    /// The store's time stands where the trial's clock does: the one function that tells it is replaced.
+    /// The store's time stands where the trial's clock does.
     async fn set_time(&self, now: Timestamp) -> Result<()> {
-        let text = format!(
-            "create or replace function {}.now() returns timestamptz language sql volatile parallel safe \
-             as $$ select timestamptz '{}' $$",
-            self.schema, now
-        );
-        self.run(&text).await
+        self.run(&time::set_time(&self.schema, now)).await
     }
 
     async fn run(&self, text: &str) -> Result<()> {

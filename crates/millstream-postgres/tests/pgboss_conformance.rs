@@ -22,6 +22,8 @@ use millstream_postgres::{
 use tokio::{sync::Mutex, task::JoinSet};
 use tokio_postgres::Client;
 
+#[path = "world/time.rs"]
+mod time;
 mod world;
 
 /// Schemas of this run.
@@ -98,14 +100,12 @@ impl Trial {
         Ok(store)
     }
 
-    /// The store's time stands where the trial's clock does: the functions that tell it, ours and pg-boss's, are
-    /// replaced.
+    /// The store's time stands where the trial's clock does, and so does pg-boss's.
     async fn set_time(&self, now: Timestamp) -> Result<()> {
         let text = format!(
-            "create or replace function {0}.now() returns timestamptz language sql volatile parallel safe \
-             as $$ select timestamptz '{now}' $$; \
-             create or replace function {0}_boss.job_now() returns timestamptz language sql stable \
-             as $$ select timestamptz '{now}' $$",
+            "{}; create or replace function {1}_boss.job_now() returns timestamptz language sql stable \
+             as $$ select at from {1}.trial_time $$",
+            time::set_time(&self.schema, now),
             self.schema
         );
         self.run(&text).await

@@ -7,6 +7,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::{
     broken::{self, Breakage},
@@ -108,6 +109,12 @@ impl World {
     /// The first handle, whose next so many commits of groups fail for the moment.
     pub(super) fn unwilling(&self, times: u32) -> Handle {
         broken::wrap(self.first.clone(), Arc::new(Breakage::unwilling(times)))
+    }
+
+    /// The first handle, whose sweeps never end; and word of the first that begins.
+    pub(super) fn sweeping(&self) -> (Handle, watch::Receiver<bool>) {
+        let (told, begun) = watch::channel(false);
+        (broken::wrap(self.first.clone(), Arc::new(Breakage::sweeping(told))), begun)
     }
 
     /// The clock of the options, which moves with the store's.

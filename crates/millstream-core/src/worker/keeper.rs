@@ -27,31 +27,24 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Runs until dropped.
+    /// Runs until dropped. What is due waits for nothing else: a sweep of a full store takes long, and so does a lock
+    /// that it needs.
     pub(crate) async fn run(self) {
-        let rescue_every = self.jobs.lease() / RESCUES_PER_LEASE;
-        let mut rescue_at = self.clock.monotonic();
-        let mut sweep_at = rescue_at + SWEEP_EVERY;
+        tokio::join!(self.keep_time(), self.keep_claims(), self.keep_tidy());
+    }
+
+    /// Delayed jobs and schedules, at their time.
+    async fn keep_time(&self) {
         let mut ahead = Ahead::default();
         loop {
             let due = self.look_for_due().await;
-            let now = self.clock.monotonic();
-            if now >= rescue_at {
-                self.report(self.jobs.rescue().await, "rescue");
-                rescue_at = now + rescue_every;
-            }
-            if now >= sweep_at {
-                self.report(self.jobs.sweep().await, "sweep");
-                sweep_at = now + SWEEP_EVERY;
-            }
-            let wait = due.unwrap_or(Duration::MAX).min(rescue_at.min(sweep_at).saturating_sub(now));
             // Near its time a job is looked for at every poll: this clock may be behind the store's.
             let quiet = if due.is_some_and(|due| due < self.poll * (2 * QUIET)) { 1 } else { QUIET };
             let pause = ahead.pause(due, self.poll);
             let rest = async {
                 match pause {
                     Some(pause) => tokio::time::sleep(pause).await,
-                    None => self.clock.sleep(wait).await,
+                    None => self.clock.sleep(due.unwrap_or(Duration::MAX)).await,
                 }
             };
             tokio::select! {
@@ -59,6 +52,37 @@ impl Keeper {
                 () = self.look.notified() => tokio::time::sleep(LOOK_APART).await,
                 () = tokio::time::sleep(look_in(self.poll, quiet, &*self.jobs, &*self.entropy)) => {}
             }
+        }
+    }
+
+    /// Claims whose holder vanished.
+    async fn keep_claims(&self) {
+        let mut at = self.clock.monotonic();
+        loop {
+            self.until(at).await;
+            at = self.clock.monotonic() + self.jobs.lease() / RESCUES_PER_LEASE;
+            self.report(self.jobs.rescue().await, "rescue");
+        }
+    }
+
+    /// What nobody keeps any more.
+    async fn keep_tidy(&self) {
+        let mut at = self.clock.monotonic() + SWEEP_EVERY;
+        loop {
+            self.until(at).await;
+            at = self.clock.monotonic() + SWEEP_EVERY;
+            self.report(self.jobs.sweep().await, "sweep");
+        }
+    }
+
+    /// Ends at a moment of the clock, which may be stepped between a look at it and the sleep that follows.
+    async fn until(&self, at: Duration) {
+        loop {
+            let left = at.saturating_sub(self.clock.monotonic());
+            if left.is_zero() {
+                return;
+            }
+            let _ = tokio::time::timeout(self.poll * QUIET, self.clock.sleep(left)).await;
         }
     }
 

@@ -17,6 +17,7 @@ use std::{
 
 use async_trait::async_trait;
 use serde_json::Value;
+use tokio::sync::watch;
 
 use super::world::Handle;
 use crate::{Capabilities, ClaimRef, Claimed, Job, JobId, QueueName, Realm, Result, Store};
@@ -285,6 +286,8 @@ pub(super) struct Breakage {
     fault: Option<Fault>,
     /// How many commits of groups it still cannot do.
     unwilling: AtomicU32,
+    /// Told when a sweep begins that never ends; `None`: sweeps end.
+    sweeping: Option<watch::Sender<bool>>,
     /// Whether the faulty place was reached: a case that fails without it fails for another reason.
     reached: AtomicBool,
     memory: Mutex<Memory>,
@@ -314,9 +317,14 @@ impl Breakage {
         Self::of(None, times)
     }
 
+    /// Nothing is broken, but a sweep has so much to do that it never ends.
+    pub(super) fn sweeping(told: watch::Sender<bool>) -> Self {
+        Self { sweeping: Some(told), ..Self::of(None, 0) }
+    }
+
     fn of(fault: Option<Fault>, unwilling: u32) -> Self {
         let unwilling = AtomicU32::new(unwilling);
-        Self { fault, unwilling, reached: AtomicBool::new(false), memory: Mutex::default() }
+        Self { fault, unwilling, sweeping: None, reached: AtomicBool::new(false), memory: Mutex::default() }
     }
 
     fn is_unwilling(&self) -> bool {
@@ -428,6 +436,10 @@ impl Store for Broken {
     }
 
     async fn sweep(&self) -> Result<u64> {
+        if let Some(told) = &self.breakage.sweeping {
+            told.send_replace(true);
+            return std::future::pending().await;
+        }
         if self.has(Fault::NeverSweeps) {
             return Ok(0);
         }

@@ -744,6 +744,8 @@ cases! {
     #[breaks_on(NeverDue, EarlyDelayed)]
     async fn a_delayed_job_starts_at_its_time(world: &World) -> Checked {
         let workers = workers(world);
+        // One slot: what the first job's end says of the one before it holds.
+        workers.configure(&q(), QueueWorkerOptions { concurrency: Some(1), ..QueueWorkerOptions::default() })?;
         let clock = world.clock();
         workers.register(&q(), &name("work"), move |_: Value, _| {
             let at = crate::Clock::monotonic(&clock).as_secs();
@@ -757,6 +759,37 @@ cases! {
         world.advance(secs(60)).await?;
         let job = ended(world, &added).await?;
         ensure_eq!(job.output, Some(json!(before + 60)), "the second it ran at");
+        Ok(workers.close_all().await?)
+    }
+
+    /// What is due, and what a crashed worker held, waits for no sweep, however long that takes.
+    #[breaks_on(NeverDue, NoRescue)]
+    async fn a_long_sweep_holds_up_no_job(world: &World) -> Checked {
+        let (handle, mut sweeping) = world.sweeping();
+        // Never beaten for: a worker had it, and is gone.
+        let crashed = world.add(job()).await?;
+        world.take().await?;
+        let workers = workers_of(world, &handle);
+        workers.register(&q(), &name("work"), |_: Value, _| async { Ok::<_, JobError>("ran") })?;
+        workers.start().await?;
+        let swept = async {
+            while !*sweeping.borrow_and_update() {
+                world.advance(LEASE + secs(1)).await?;
+                tokio::time::sleep(POLL).await;
+            }
+            Checked::Ok(())
+        };
+        world.within("a sweep", swept).await??;
+        let delayed = world.add(job().delay(secs(60))).await?;
+        let both = async {
+            // Step by step: what is rescued waits for its backoff.
+            while !(world.state_of(&delayed).await?.is_finished() && world.state_of(&crashed).await?.is_finished()) {
+                world.advance(secs(10)).await?;
+                tokio::time::sleep(POLL).await;
+            }
+            Checked::Ok(())
+        };
+        world.within("the ends of both jobs", both).await??;
         Ok(workers.close_all().await?)
     }
 
