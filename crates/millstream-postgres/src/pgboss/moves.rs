@@ -9,6 +9,7 @@ use super::{
     boss::Boss,
     held::{self, Held},
     insert::id_of,
+    literal::Column,
     sql::BossSql,
     words,
 };
@@ -209,6 +210,14 @@ async fn run(
     let waits: Vec<i64> = places.iter().map(|place| moves[*place].wait).collect();
     let lease = boss.lease();
     boss.run_in(on, BossSql::Settle, table, &[queues, jobs, fences, starts, &kinds, &payloads, &waits, &lease]).await
+}
+
+/// The parameters of one move, each as text, for a transaction of its caller's.
+pub(crate) fn as_text(boss: &Boss, one: &Move) -> Vec<String> {
+    let held::Columns { queues, jobs, fences, starts } = held::columns(std::iter::once(&one.held));
+    let (kinds, payloads, waits) = (vec![one.kind.word()], vec![one.payload.as_deref()], vec![one.wait]);
+    let all: [&dyn Column; 7] = [&queues, &jobs, &fences, &starts, &kinds, &payloads, &waits];
+    all.iter().map(|column| column.literal()).chain([boss.lease().to_string()]).collect()
 }
 
 fn note(boss: &Boss, one: &Move, place: usize, row: &Row, moved: &mut Moved) -> Result<()> {
