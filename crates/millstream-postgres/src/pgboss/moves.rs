@@ -74,6 +74,8 @@ pub(crate) struct Moved {
     ready: BTreeMap<QueueName, bool>,
     /// Queues with a limit on groups, where a slot is free now: whoever waits for one may be in another process.
     freed: BTreeSet<QueueName>,
+    /// The queue that was looked at last: most jobs of a batch are of one.
+    looked: Option<QueueName>,
     /// Calls whose claims ended.
     ended: Vec<i64>,
     pub(crate) events: Vec<QueueEvent>,
@@ -89,9 +91,19 @@ impl Moved {
         boss.shared.tell(self.events);
     }
 
+    fn completed(&mut self, boss: &Boss, held: &Held, place: usize) {
+        self.states[place] = Some(JobState::Completed);
+        self.ended.push(held.call);
+        self.free(boss, &held.queue);
+    }
+
     /// A job of the queue runs no more.
     fn free(&mut self, boss: &Boss, queue: &QueueName) {
-        if !self.freed.contains(queue) && boss.is_limited(queue) {
+        if self.looked.as_ref() == Some(queue) {
+            return;
+        }
+        self.looked = Some(queue.clone());
+        if boss.is_limited(queue) {
             self.freed.insert(queue.clone());
         }
     }
@@ -153,9 +165,7 @@ async fn complete(
     for row in boss.run_in(on, BossSql::Complete, table, &[queues, jobs, fences, starts, &outputs, &lease]).await? {
         let place = usize::try_from(row.get::<_, i64>(0) - 1).ok().and_then(|place| plain.get(place).copied());
         if let Some(place) = place {
-            moved.states[place] = Some(JobState::Completed);
-            moved.ended.push(moves[place].held.call);
-            moved.free(boss, &moves[place].held.queue);
+            moved.completed(boss, &moves[place].held, place);
         }
     }
     rest.extend(plain.into_iter().filter(|place| moved.states[*place].is_none()));
@@ -185,13 +195,14 @@ async fn complete_at(
     let outputs: Vec<Option<&str>> = all().map(|one| one.payload.as_deref()).collect();
     let lease = boss.lease();
     let params: &[&(dyn Param + Sync)] = &[&queues, &jobs, &fences, &starts, &outputs, &lease, &tids];
-    for row in boss.run_in(on, BossSql::CompleteAt, table, params).await? {
-        let place = usize::try_from(row.get::<_, i64>(0) - 1).ok().and_then(|place| known.get(place).copied());
-        if let Some(place) = place {
-            moved.states[place] = Some(JobState::Completed);
-            moved.ended.push(moves[place].held.call);
-            moved.free(boss, &moves[place].held.queue);
-        }
+    let rows = boss.run_in(on, BossSql::CompleteAt, table, params).await?;
+    let some: Option<Vec<i64>> = rows.first().and_then(|row| row.get(0));
+    let taken: Vec<usize> = match some {
+        None => known,
+        Some(some) => some.into_iter().filter_map(|ord| known.get(usize::try_from(ord - 1).ok()?).copied()).collect(),
+    };
+    for place in taken {
+        moved.completed(boss, &moves[place].held, place);
     }
     Ok(())
 }

@@ -68,11 +68,12 @@ impl<'a> Part<'a> {
 }
 
 /// The claims of a batch by their rows; the second of two equal ones is lost.
-async fn places(boss: &Boss, on: On<'_>, parts: &[Part<'_>]) -> Result<Vec<Option<Held>>, Fault> {
+async fn places<'a>(boss: &Boss, on: On<'_>, parts: &[Part<'a>]) -> Result<Vec<Option<Held>>, Fault> {
     let claims: Vec<&ClaimRef> = parts.iter().map(|part| part.claim).collect();
     let mut seen = HashSet::new();
     let held = held::held(boss, on, &claims).await?;
-    Ok(held.into_iter().map(|held| held.filter(|held| seen.insert(held.clone()))).collect())
+    let mut first = |claim: &'a ClaimRef, held: &Held| seen.insert((&claim.queue, held.job, held.fence, held.start));
+    Ok(held.into_iter().zip(claims).map(|(held, claim)| held.filter(|held| first(claim, held))).collect())
 }
 
 /// Outcomes without effects: one statement a table is the whole transaction.
