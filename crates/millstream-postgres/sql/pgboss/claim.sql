@@ -31,5 +31,5 @@ returning j.name as queue, j.id as job, j.data::text as data, j.retry_count, j.r
           case when c.beside then (
               select json_build_array(b.key, b.name, b.options, b.trace, b.life, b.removal is not null)::text
               from {schema}.boss_job b where b.boss = '{name}' and b.queue = j.name and b.job = j.id
-          ) end as beside
+          ) end as beside, j.group_id, j.group_tier
           , j.trace_context::text as trace_context -- from 44
