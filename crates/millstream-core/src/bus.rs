@@ -292,7 +292,7 @@ impl fmt::Debug for Bus {
 ///
 /// Never in practice: every queue name gives a stream name.
 pub fn queue_stream(queue: &QueueName) -> Result<StreamName, Error> {
-    StreamName::new(format!("nq:queue:{}", crate::name::fitting(queue.as_str(), 200)))
+    StreamName::new(format!("nq:queue:{}", crate::name::fitting_stream(queue.as_str(), 200)))
 }
 
 /// A queue event as the log and the bus spell it.

@@ -122,9 +122,28 @@ name! {
 }
 
 name! {
-    /// A named, ordered sequence of events, such as `nq:flow:<run id>`.
-    StreamName, "stream name", "1 to 255 bytes without NUL",
-    |text| (1..=STREAM_NAME_BYTES_MAX).contains(&text.len()) && !text.contains('\0')
+    /// A named, ordered sequence of events, such as `nq:flow:<run id>`. A `*` would make it a pattern.
+    StreamName, "stream name", "1 to 255 bytes without NUL and `*`",
+    |text| is_stored_stream(text) && !text.contains('*')
+}
+
+fn is_stored_stream(text: &str) -> bool {
+    (1..=STREAM_NAME_BYTES_MAX).contains(&text.len()) && !text.contains('\0')
+}
+
+impl StreamName {
+    /// The name of a stream that is in a log already, for stores: it may have a `*`, from somebody who wrote in SQL.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] unless it is 1 to 255 bytes without NUL.
+    pub fn stored(text: impl Into<Arc<str>>) -> Result<Self> {
+        let text = text.into();
+        match is_stored_stream(&text) {
+            true => Ok(Self(text)),
+            false => Err(Error::invalid("stream name", &*text, "1 to 255 bytes without NUL")),
+        }
+    }
 }
 
 name! {
@@ -148,13 +167,22 @@ impl From<&QueueName> for JobName {
 
 /// Text that becomes part of a longer name: whole where it fits, otherwise its beginning and its hash.
 pub(crate) fn fitting(text: &str, bytes_max: usize) -> String {
-    if text.len() <= bytes_max && !text.chars().any(char::is_control) {
+    fitting_without(text, bytes_max, char::is_control)
+}
+
+/// The same for the name of a stream.
+pub(crate) fn fitting_stream(text: &str, bytes_max: usize) -> String {
+    fitting_without(text, bytes_max, |char| char.is_control() || char == '*')
+}
+
+fn fitting_without(text: &str, bytes_max: usize, odd: fn(char) -> bool) -> String {
+    if text.len() <= bytes_max && !text.chars().any(odd) {
         return text.to_owned();
     }
     // FNV-1a: the same in every process and release, which the standard hasher does not promise.
     let hash = text
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
-    let start: String = text.chars().filter(|char| !char.is_control()).take(40).collect();
+    let start: String = text.chars().filter(|char| !odd(*char)).take(40).collect();
     format!("{start}#{hash:016x}")
 }

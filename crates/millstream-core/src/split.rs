@@ -20,7 +20,7 @@ use crate::{
     effects::{Append, Effects, NewEvent},
     error::{Error, Result},
     event::{Direction, EventQuery},
-    name::{QueueName, StreamName, fitting},
+    name::{QueueName, StreamName, fitting_stream},
     outcome::{Outcome, Settlement, Verdict},
     pattern::Pattern,
     store::{Capabilities, EventStore, JobStore, Realm, StateStore, Store},
@@ -222,7 +222,7 @@ fn unwrapped_all<'a>(claims: impl Iterator<Item = &'a ClaimRef>) -> Vec<ClaimRef
 }
 
 fn record_stream(claim: &ClaimRef) -> Result<StreamName> {
-    StreamName::new(format!("nq:settle:{}", fitting(&format!("{}:{}", claim.queue, claim.job), 200)))
+    StreamName::new(format!("nq:settle:{}", fitting_stream(&format!("{}:{}", claim.queue, claim.job), 200)))
 }
 
 #[async_trait]

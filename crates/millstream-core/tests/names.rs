@@ -8,7 +8,7 @@ fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         any::<String>(),
         "[A-Za-z0-9_./-]{0,300}",
-        "[A-Za-z0-9_./ é-]{0,20}",
+        "[A-Za-z0-9_./ é*-]{0,20}",
         "[a-z\\x00-\\x1f\\x7f\u{80}-\u{9f}]{0,6}",
         "é{120,130}",
     ]
@@ -31,8 +31,14 @@ proptest! {
 
     #[test]
     fn a_stream_name_is_as_documented(text in text()) {
-        let valid = (1..=255).contains(&text.len()) && !text.contains('\0');
+        let stored = (1..=255).contains(&text.len()) && !text.contains('\0');
+        prop_assert_eq!(StreamName::stored(text.as_str()).is_ok(), stored);
+        let valid = stored && !text.contains('*');
         prop_assert_eq!(StreamName::new(text.as_str()).is_ok(), valid);
+        // Whatever has a name can be asked for by it.
+        if let Ok(name) = StreamName::new(text.as_str()) {
+            prop_assert_eq!(Pattern::new(name.as_str()).unwrap(), Pattern::Exact(name));
+        }
     }
 
     #[test]

@@ -11,49 +11,18 @@ use millstream_postgres::{
     PostgresOptions, PostgresStore,
     pgboss::{PgBossOptions, PgBossStore, QueueSettings, Redrive, SendOptions},
 };
-use millstream_servers::Version;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
-use tokio_postgres::{AsyncMessage, Client, NoTls, types::ToSql};
+use tokio_postgres::{AsyncMessage, NoTls, types::ToSql};
 
+#[path = "world/boss.rs"]
+mod boss;
 mod world;
 
-/// A store on a database of its own, and a look behind it.
-struct World {
-    store: PgBossStore,
-    client: Client,
-    version: Version,
-    url: String,
-    _driver: JoinSet<()>,
-    _database: millstream_servers::Database,
-}
-
-async fn worlds() -> Vec<World> {
-    let mut worlds = Vec::new();
-    for (version, database) in world::databases() {
-        let url = database.url();
-        let store = open(&url).await;
-        let (client, driver) = world::connect(&url).await;
-        worlds.push(World { store, client, version, url, _driver: driver, _database: database });
-    }
-    worlds
-}
-
-async fn open(url: &str) -> PgBossStore {
-    PgBossStore::connect(options(url), StoreOptions::default()).await.expect("the store opens")
-}
-
-fn options(url: &str) -> PgBossOptions {
-    // What takes turns by itself would take them from the tests.
-    PgBossOptions { supervise: false, postgres: PostgresOptions::new(url), ..PgBossOptions::new("") }
-}
+use boss::{World, open, options, q, worlds};
 
 fn queue(name: &str) -> QueueName {
     QueueName::new(name).unwrap()
-}
-
-fn q() -> QueueName {
-    queue("q")
 }
 
 fn policy(name: &str) -> QueueSettings {
@@ -85,14 +54,6 @@ impl World {
     async fn rows(&self, text: &str) -> Vec<Value> {
         let text = format!("select to_jsonb(x) from ({text}) x");
         self.client.query(&text, &[]).await.unwrap().iter().map(|row| row.get(0)).collect()
-    }
-
-    async fn run(&self, text: &str) {
-        self.client.batch_execute(text).await.unwrap_or_else(|error| panic!("{text}: {error:?}"));
-    }
-
-    async fn close(self) {
-        self.store.close().await.unwrap();
     }
 }
 

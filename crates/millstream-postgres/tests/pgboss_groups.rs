@@ -13,49 +13,18 @@ use millstream_core::{
     Wake, Want, WorkerManager, WorkerOptions,
 };
 use millstream_postgres::{
-    PostgresOptions, SqlCall,
+    SqlCall,
     pgboss::{PgBossOptions, PgBossStore, QueueSettings, SendOptions},
 };
-use millstream_servers::Version;
 use serde_json::{Value, json};
 use tokio::{sync::Notify, task::JoinSet};
-use tokio_postgres::{Client, types::ToSql};
+use tokio_postgres::types::ToSql;
 
+#[path = "world/boss.rs"]
+mod boss;
 mod world;
 
-/// A store on a database of its own, and a look behind it.
-struct World {
-    store: PgBossStore,
-    client: Client,
-    version: Version,
-    url: String,
-    _driver: JoinSet<()>,
-    _database: millstream_servers::Database,
-}
-
-async fn worlds() -> Vec<World> {
-    let mut worlds = Vec::new();
-    for (version, database) in world::databases() {
-        let url = database.url();
-        let store = open(&url).await;
-        let (client, driver) = world::connect(&url).await;
-        worlds.push(World { store, client, version, url, _driver: driver, _database: database });
-    }
-    worlds
-}
-
-fn options(url: &str) -> PgBossOptions {
-    // What takes turns by itself would take them from the tests.
-    PgBossOptions { supervise: false, postgres: PostgresOptions::new(url), ..PgBossOptions::new("") }
-}
-
-async fn open(url: &str) -> PgBossStore {
-    PgBossStore::connect(options(url), StoreOptions::default()).await.expect("the store opens")
-}
-
-fn q() -> QueueName {
-    QueueName::new("q").unwrap()
-}
+use boss::{World, open, options, q, worlds};
 
 fn of(group: &str) -> SendOptions {
     SendOptions { group_id: (!group.is_empty()).then(|| group.to_owned()), ..SendOptions::default() }
@@ -82,10 +51,6 @@ impl World {
         self.store.send(&q(), &n.into(), &of(group)).await.unwrap().expect("nothing refuses it")
     }
 
-    async fn run(&self, text: &str) {
-        self.client.batch_execute(text).await.unwrap_or_else(|error| panic!("{text}: {error:?}"));
-    }
-
     async fn one(&self, text: &str) -> i64 {
         self.client.query_one(text, &[]).await.unwrap_or_else(|error| panic!("{text}: {error:?}")).get(0)
     }
@@ -93,10 +58,6 @@ impl World {
     async fn call(&self, call: &SqlCall) {
         let params: Vec<&(dyn ToSql + Sync)> = call.params.iter().map(|param| param as _).collect();
         self.client.query_one(&call.text, &params).await.unwrap_or_else(|error| panic!("{error:?}"));
-    }
-
-    async fn close(self) {
-        self.store.close().await.unwrap();
     }
 }
 

@@ -32,7 +32,10 @@ fn picking(name: &str, pick: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/pgboss");
     let read = |name: &str| fs::read_to_string(root.join(format!("{name}.sql"))).unwrap();
     let part: Vec<String> = read(pick).lines().filter(|line| !line.starts_with("-- ")).map(str::to_owned).collect();
-    let text = read(name).replace("{picked}", &part.join("\n")).replace("{insert}", &as_text(&read("insert")));
+    let text = read(name).replace("{picked}", &part.join("\n"));
+    let text = ["insert", "settle"]
+        .iter()
+        .fold(text, |text, name| text.replace(&format!("{{{name}}}"), &as_text(&read(name))));
     let lines: Vec<&str> = text.lines().filter(|line| !line.contains("-- before 44")).collect();
     let text = seeks(&lines.join("\n")).replace("{job}", "pgboss.job_common").replace("{boss}", "pgboss");
     text.replace("{schema}", "millstream").replace("{name}", "pgboss")

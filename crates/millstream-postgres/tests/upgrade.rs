@@ -8,8 +8,8 @@ use std::{path::PathBuf, process::Command, time::Duration};
 
 use millstream_core::{
     Append, Effects, EventQuery, EventStore, JobId, JobName, JobStore, LEASE_MIN, NewEvent, NewJob, Outcome, Pattern,
-    QueueName, QueueProvider, Schedule, Settlement, StateOp, StateStore, Store, StoreOptions, StreamName, Verdict,
-    Want,
+    QueueName, QueueProvider, Retention, Schedule, Settlement, StateOp, StateStore, Store, StoreOptions, StreamName,
+    Verdict, Want, limits::DELAY_MAX,
 };
 use millstream_postgres::{PostgresOptions, PostgresStore, schema};
 use millstream_servers::postgres;
@@ -37,6 +37,20 @@ fn append() -> Append {
 fn folder() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/dumps")
 }
+
+/// What the log keeps where the schema knows of it: nothing that the test has is past it.
+fn kept() -> Retention {
+    Retention { age: Some(DELAY_MAX), events: Some(1_000), ..Retention::default() }
+}
+
+/// The version whose schema knows of retention, and the one that knows of limits on groups.
+const RETENTION: u32 = 6;
+const LIMITS: u32 = 7;
+/// A limit as a store on pg-boss's tables sets it.
+const LIMIT: &str = "insert into millstream.boss_limit (boss, queue, at_most) values ('pgboss', 'mail', 3);";
+/// That it is there.
+const LIMITED: &str = "do $$ begin assert exists (select from millstream.boss_limit \
+                       where boss = 'pgboss' and queue = 'mail' and at_most = 3); end $$;";
 
 /// One of everything.
 async fn fill(store: &PostgresStore) {
@@ -105,6 +119,12 @@ async fn every_dump_comes_up_to_this_build() {
             let store = PostgresStore::connect(options.clone(), StoreOptions::default()).await.unwrap();
             assert!(schema::status(&options).await.unwrap().is_current(), "{name}");
             check(&store, &name).await;
+            if version >= RETENTION {
+                assert_eq!(store.retention().await.unwrap().retention, kept(), "{name}");
+            }
+            if version >= LIMITS {
+                database.run(LIMITED).unwrap();
+            }
             store.close().await.unwrap();
         }
     }
@@ -124,6 +144,12 @@ async fn write_missing() {
     let file = folder().join(format!("{version:04}.sql"));
     if !file.exists() {
         fill(&store).await;
+        if version >= RETENTION {
+            store.set_retention(Some(&kept())).await.unwrap();
+        }
+        if version >= LIMITS {
+            database.run(LIMIT).unwrap();
+        }
         // Numbered by now, not on their way.
         store.head().await.unwrap();
         let mut dump = Command::new("pg_dump");

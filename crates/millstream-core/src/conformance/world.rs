@@ -117,6 +117,12 @@ impl World {
         (broken::wrap(self.first.clone(), Arc::new(Breakage::sweeping(told))), begun)
     }
 
+    /// The first handle, where whoever consumes by it crashes at its nth write, before or after it; and word of that.
+    pub(super) fn crashing(&self, nth: u32, after: bool) -> (Handle, watch::Receiver<bool>) {
+        let (told, crashed) = watch::channel(false);
+        (broken::wrap(self.first.clone(), Arc::new(Breakage::crashing(nth, after, told))), crashed)
+    }
+
     /// The clock of the options, which moves with the store's.
     pub(super) fn clock(&self) -> ManualClock {
         self.clock.clone()

@@ -123,6 +123,11 @@ impl GroupSpec {
         if self.lease < LEASE_MIN || self.lease > Duration::from_secs(24 * 60 * 60) {
             return Err(Error::invalid("lease", self.lease, format!("{LEASE_MIN:?} to a day")));
         }
+        // It is kept as text.
+        let pattern = self.pattern.to_string();
+        if Pattern::new(&pattern)? != self.pattern {
+            return Err(Error::invalid("stream pattern", &*pattern, "one without a `*` in its name or prefix"));
+        }
         self.kinds.iter().try_for_each(|kind| payload::check_key("event type", kind))
     }
 

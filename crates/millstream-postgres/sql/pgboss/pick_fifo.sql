@@ -8,7 +8,7 @@ heads as materialized (
         order by j.singleton_key, j.state desc, j.created_on, j.id
     ) h
 ), picked as materialized (
-    select l.tid from want w cross join lateral (
+    select h.queue, h.id, l.tid from want w cross join lateral (
         select h.queue, h.id from heads h
         where h.queue = w.queue and not exists (
             select from {job} o where o.name = h.queue and o.singleton_key = h.singleton_key and o.id <> h.id

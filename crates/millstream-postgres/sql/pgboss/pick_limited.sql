@@ -26,7 +26,7 @@ own as materialized (
     ) w
     order by w.priority desc, w.created_on, w.job limit (select o.n from own o)
 ), picked as materialized (
-    select l.tid, f.head, f.hint, f.queue, f.grp, f.job
+    select l.tid, f.head, f.hint, f.queue, f.grp, f.job, f.job as id
     from clock c cross join first f cross join lateral ({seek f.queue | f.job}) s cross join lateral (
         select j.ctid as tid from {job} j
         where j.ctid = s.tid and j.name = f.queue and j.id = f.job and j.state < 'active' and not j.blocked

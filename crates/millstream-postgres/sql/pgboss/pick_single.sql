@@ -10,7 +10,7 @@ first as materialized (
     ) x
     order by x.queue, x.singleton, x.priority desc, x.created_on
 ), picked as materialized (
-    select l.tid from want w cross join lateral (
+    select f.queue, f.id, l.tid from want w cross join lateral (
         select f.queue, f.id from first f where f.queue = w.queue order by f.priority desc, f.created_on limit w.n
     ) f cross join lateral ({seek f.queue | f.id}) s cross join lateral (
         select j.ctid as tid from {job} j

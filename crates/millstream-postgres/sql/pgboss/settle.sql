@@ -1,8 +1,9 @@
 -- Ends attempts, and jobs that are not running: settled, given back, rescued, cancelled. What pg-boss does by deleting
 -- the row and inserting it again is an update here, with the same end: where a policy has no place for a job that is to
 -- run again, it is failed; a failed job's copy goes to its dead letter queue.
--- The fence comes first; what does not hold is not answered. `moved` is false where a beat moved the row between the
--- fence and the write: such a one is settled again.
+-- The fence comes first; what does not hold is not answered. A beat may move the row after this statement began: it is
+-- locked where it is now, by its key, and written where the statement saw it (`seen`), from where Postgres follows it. `moved`
+-- is false where it slipped away nonetheless: such a one is settled again.
 -- $1 queues, $2 jobs, $3 attempts, $4 starts, $5 what becomes of each, $6 output or error, $7 waits in microseconds,
 -- $8 lease in microseconds.
 --   done retry snooze fail cancel release: the claim must hold.
@@ -16,10 +17,10 @@ with clock as materialized (
     select u.* from unnest($1::text[], $2::text[], $3::integer[], $4::timestamptz[], $5::text[], $6::text[], $7::bigint[])
          with ordinality as u(queue, job, fence, start, kind, payload, wait, ord)
 ), held as materialized (
-    select i.ord, i.kind, i.payload, i.wait, l.*, c.now, c.watched
+    select i.ord, i.kind, i.payload, i.wait, s.tid as seen, l.*, c.now, c.watched
     from clock c cross join input i cross join lateral ({seek i.queue | i.job::uuid}) s cross join lateral (
         select j.ctid as tid, j.* from {job} j
-        where j.ctid = s.tid and j.name = i.queue and j.id = i.job::uuid and case i.kind
+        where j.name = i.queue and j.id >= i.job::uuid and j.id <= i.job::uuid and case i.kind
               when 'drop' then j.state < 'active'
               when 'finish' then j.state = 'active'
               when 'break' then j.state <= 'active'
@@ -31,6 +32,7 @@ with clock as materialized (
                   when 'expire' then {schema}.boss_until(j.heartbeat_on, j.heartbeat_seconds, $8::bigint) <= c.now
                   else {schema}.boss_until(j.heartbeat_on, j.heartbeat_seconds, $8::bigint) > c.now end
               end
+        order by j.id limit 1
         for update
     ) l
 ), known as materialized (
@@ -71,7 +73,7 @@ with clock as materialized (
     from aimed a
 ), gone as (
     delete from {job} j
-    where j.ctid = any (array(select tid from decided where rule::text = 'true'))
+    where j.ctid = any (array(select unnest(array[seen, tid]) from decided where rule::text = 'true'))
     returning j.name, j.id
 ), back as (
     update {job} j
@@ -86,7 +88,7 @@ with clock as materialized (
                       when d.target = 'completed' then d.payload::jsonb
                       else coalesce(d.payload::jsonb, j.output) end
     from decided d
-    where j.ctid = any (array(select tid from decided where rule::text is distinct from 'true'))
+    where j.ctid = any (array(select unnest(array[seen, tid]) from decided where rule::text is distinct from 'true'))
       and d.id = j.id and d.name = j.name
     returning j.name, j.id
 ), moved as materialized (

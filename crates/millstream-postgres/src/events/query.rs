@@ -85,7 +85,7 @@ pub(crate) fn event(row: &Row) -> Result<Event> {
     let attempt: Option<i32> = row.get("attempt");
     Ok(Event {
         id: rows::count(id, place("id"))?,
-        stream: rows::word::<StreamName>(row.get("stream"), place("stream"))?,
+        stream: StreamName::stored(row.get::<_, &str>("stream")).map_err(|error| place("stream").corrupt(error))?,
         version: version.map(|version| rows::count(version, place("version"))).transpose()?,
         ts: row.get::<_, Time>("ts").0,
         kind: Arc::from(row.get::<_, &str>("type")),

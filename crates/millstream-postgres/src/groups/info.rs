@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use millstream_core::{
-    GroupInfo, GroupName, GroupSpec, MemberInfo, Parked, PartitionInfo, Poison, Result, limits::PAGE_ROWS_MAX,
+    GroupInfo, GroupName, GroupSpec, MemberInfo, Parked, PartitionInfo, Poison, Result, StreamName,
+    limits::PAGE_ROWS_MAX,
 };
 use tokio_postgres::Row;
 
@@ -112,7 +113,7 @@ fn aside(row: &Row) -> Result<Parked> {
     let place = rows::at("queue_event_parked", &position);
     Ok(Parked {
         position: rows::count(position, place("pos"))?,
-        stream: rows::word(row.get("stream"), place("stream"))?,
+        stream: StreamName::stored(row.get::<_, &str>("stream")).map_err(|error| place("stream").corrupt(error))?,
         stops_stream: row.get("stops_stream"),
         error: row.get::<_, &str>("error").into(),
         attempts: rows::count(i64::from(row.get::<_, i32>("attempts")), place("attempts"))?,

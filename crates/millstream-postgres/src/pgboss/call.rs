@@ -1,9 +1,11 @@
 //! Calls for the caller's own transaction.
 
-use millstream_core::{Append, NewJob, Result};
+use millstream_core::{Append, ClaimRef, NewJob, Outcome, Result};
 
 use super::{
+    boss::again,
     insert::{self, Entry},
+    moves, settle,
     sql::{BossSql, Pick},
     store::PgBossStore,
 };
@@ -27,6 +29,24 @@ impl PgBossStore {
         let mut params = insert::as_text(boss, &entry);
         params.push(Some(entry.told()?.to_string()));
         Ok(SqlCall { text, params })
+    }
+
+    /// Settles a claim in the caller's transaction. Answers one row: `state`. A claim that does not hold is SQLSTATE
+    /// `MS410`, and ends the transaction. Its handler returns without settling again.
+    ///
+    /// How long a failed attempt waits for its next one is counted now, where the outcome does not say it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`](millstream_core::Error::Invalid) for what no store accepts, and what the database answers.
+    pub async fn settle_call(&self, claim: &ClaimRef, outcome: &Outcome) -> Result<SqlCall> {
+        let boss = self.boss();
+        let ending = settle::ending(outcome)?;
+        let planned = again!(boss, "look at the claim", settle::plan(boss, claim, &ending))?;
+        let text = boss.texts.get(BossSql::SettleCall, &planned.held.table, Pick::Plain).to_string();
+        let mut params = moves::as_text(boss, &planned);
+        params.extend([claim.queue.to_string(), claim.job.to_string()]);
+        Ok(SqlCall { text, params: params.into_iter().map(Some).collect() })
     }
 
     /// Appends events in the caller's transaction: see [`PostgresStore::append_call`](crate::PostgresStore::append_call).

@@ -3,23 +3,22 @@
 use std::{cmp::Reverse, collections::BTreeMap, sync::Arc};
 
 use millstream_core::{
-    ClaimRef, Claimed, QueueEvent, QueueEventKind, QueueName, Result, Want, limits::CLAIM_BATCH_MAX,
+    ClaimRef, Claimed, JobId, JobOptions, QueueEvent, QueueEventKind, QueueName, Result, Want, limits::CLAIM_BATCH_MAX,
 };
 use tokio_postgres::{Row, error::SqlState};
+use uuid::Uuid;
 
 use super::{
     boss::{Boss, again},
     floors::{FULL_MIN, Floor},
-    held,
-    insert::id_of,
-    limit,
+    held, limit,
     sql::Pick,
     words,
 };
 use crate::{
     events,
     fault::Fault,
-    rows::{self, Time},
+    rows::{self, Key, Time},
     shared::transact,
     sql::On,
 };
@@ -184,33 +183,78 @@ pub(crate) async fn take(
     };
     let mut rows = search(boss, on, table, pick, wants, &counts, &floors, over).await?;
     let more = |rows: &[Row]| counts.iter().sum::<i64>() > rows.len() as i64;
-    if more(&rows) && floors.iter().any(|floor| *floor != Floor::bottom()) {
+    let again = more(&rows) && floors.iter().any(|floor| *floor != Floor::bottom());
+    if again {
         names().for_each(|name| boss.floors.forget(name));
-        let found = |name: &QueueName| rows.iter().filter(|row| row.get::<_, &str>("queue") == name.as_str()).count();
+        let found = |name: &QueueName| rows.iter().filter(|row| row.get::<_, &str>(QUEUE) == name.as_str()).count();
         let counts: Vec<i64> = wants.iter().zip(&counts).map(|((name, _), count)| count - found(name) as i64).collect();
         let bottoms = vec![Floor::bottom(); wants.len()];
         rows.extend(search(boss, on, table, pick, wants, &counts, &bottoms, &[]).await?);
-    } else if let ([(queue, _)], Some(last)) = (wants, rows.last())
-        && pick == Pick::Plain
-        && rows.len() >= FULL_MIN
-        && !more(&rows)
-    {
-        boss.floors.raise(queue, Floor { priority: last.get("priority"), created: last.get("created_on") });
     }
-    let mut taken = Taken::default();
+    let mut jobs = Vec::with_capacity(rows.len());
     for row in &rows {
-        match claimed(boss, row) {
-            Ok((claimed, event)) => {
-                taken.claimed.push(claimed);
-                taken.order.push((Reverse(row.get("priority")), row.get("created_on")));
-                taken.events.extend(event);
-            }
+        match claimed(boss, wants, row) {
+            Ok((claimed, event)) => jobs.push((order(row), claimed, event)),
             // It must not keep its neighbours; its claim runs out, and its attempts with it.
             Err(error) => tracing::error!(%error, "a job cannot be read, and is not run"),
         }
     }
+    // The statement answers them as they lie in the table, which is in their order already, or almost.
+    jobs.sort_by(|(left_order, left, _), (right_order, right, _)| {
+        (left.claim.queue.as_str(), left_order).cmp(&(right.claim.queue.as_str(), right_order))
+    });
+    if let ([(queue, _)], Some((order, ..))) = (wants, jobs.last())
+        && pick == Pick::Plain
+        && rows.len() >= FULL_MIN
+        && !again
+        && !more(&rows)
+    {
+        let (Reverse(priority), created) = *order;
+        boss.floors.raise(queue, Floor { priority, created });
+    }
+    let mut taken = Taken::default();
+    for (order, claimed, event) in jobs {
+        taken.claimed.push(claimed);
+        taken.order.push(order);
+        taken.events.extend(event);
+    }
     events::append::job_events(&boss.shared, on, &taken.events).await?;
     Ok(taken)
+}
+
+/// Columns of the claim's answer, in its order: a look by name for each of so many rows takes longer than the value.
+const QUEUE: usize = 0;
+const JOB: usize = 1;
+const DATA: usize = 2;
+const RETRY_COUNT: usize = 3;
+const RETRY_LIMIT: usize = 4;
+const EXPIRE_SECONDS: usize = 5;
+const STARTED_ON: usize = 6;
+const CREATED_ON: usize = 7;
+const PRIORITY: usize = 8;
+const TID: usize = 9;
+const NOW: usize = 10;
+const WATCHED: usize = 11;
+const BATCH: usize = 12;
+const BESIDE: usize = 13;
+const GROUP_ID: usize = 14;
+const GROUP_TIER: usize = 15;
+const TRACE_CONTEXT: usize = 16;
+
+fn order(row: &Row) -> Order {
+    (Reverse(row.get(PRIORITY)), row.get(CREATED_ON))
+}
+
+/// What lies beside a job's row.
+#[derive(serde::Deserialize, Default)]
+struct Beside {
+    key: Option<String>,
+    name: Option<String>,
+    options: Option<serde_json::Value>,
+    trace: Option<serde_json::Value>,
+    life: i32,
+    /// Whether it says what becomes of the finished job.
+    removal: bool,
 }
 
 #[expect(clippy::too_many_arguments, reason = "each is a parameter of the statement")]
@@ -230,59 +274,57 @@ async fn search(
     let (counts, lease, over) = (counts.to_vec(), boss.lease(), over.to_vec());
     let rows = boss.run_pick(on, pick, table, &[&queues, &counts, &lease, &over, &priorities, &intakes]).await?;
     if let Some(row) = rows.first() {
-        boss.calls.began(row.get("batch"), rows.len());
+        boss.calls.began(row.get(BATCH), rows.len());
     }
     Ok(rows)
 }
 
-fn claimed(boss: &Boss, row: &Row) -> Result<(Claimed, Option<QueueEvent>)> {
-    let job: &str = row.get("job");
+fn claimed(boss: &Boss, wants: &[(QueueName, i64)], row: &Row) -> Result<(Claimed, Option<QueueEvent>)> {
+    let Key(job) = row.get(JOB);
     let place = rows::at("job", &job);
-    let queue: QueueName = rows::word(row.get("queue"), place("name"))?;
-    let id = id_of(row)?;
-    let data = rows::json_option(row.get("data"), place("data"))?;
-    let (name, data) = words::data_out(&queue, row.get("name"), data);
-    let (fence, start): (i32, Time) = (row.get("retry_count"), row.get("started_on"));
+    let queue: &str = row.get(QUEUE);
+    let wanted = wants.iter().find(|(name, _)| name.as_str() == queue);
+    let queue = wanted.map_or_else(|| rows::word(queue, place("name")), |(name, _)| Ok(name.clone()))?;
+    let beside: Option<&str> = row.get(BESIDE);
+    let beside = beside.map(|text| serde_json::from_str(text).map_err(|error| place("beside").corrupt(error)));
+    let Beside { key, name, options, trace, life, removal } = beside.transpose()?.unwrap_or_default();
+    let id: JobId = match key {
+        Some(key) => rows::word(&key, place("key"))?,
+        None => rows::word(job.hyphenated().encode_lower(&mut Uuid::encode_buffer()), place("id"))?,
+    };
+    let data = rows::json_option(row.get(DATA), place("data"))?;
+    let (name, data) = words::data_out(&queue, name.as_deref(), data);
+    let (fence, start): (i32, Time) = (row.get(RETRY_COUNT), row.get(STARTED_ON));
     let attempt = words::attempt(fence, true);
-    let event = (row.get("watched") || boss.shared.logs(QueueEventKind::Active)).then(|| QueueEvent {
+    let own = options.and_then(|options| serde_json::from_value::<JobOptions>(options).ok()).unwrap_or_default();
+    let event = (row.get(WATCHED) || boss.shared.logs(QueueEventKind::Active)).then(|| QueueEvent {
         queue: queue.clone(),
         kind: QueueEventKind::Active,
         job: Some(id.clone()),
         name: Some(name.clone()),
         attempt: Some(attempt),
-        at: row.get::<_, Time>("now").0,
+        at: row.get::<_, Time>(NOW).0,
         data: None,
     });
-    let created = row.get::<_, Time>("created_on").0.as_microsecond();
-    let life = format!("{created:x}.{:x}", row.get::<_, Option<i32>>("life").unwrap_or(0));
-    let columns = words::Columns {
-        priority: 0,
-        retry_limit: row.get("retry_limit"),
-        retry_delay: 0,
-        retry_backoff: false,
-        retry_delay_max: None,
-        expire_seconds: row.get("expire_seconds"),
-    };
-    let settings = words::settings(columns, row.get("options"), None);
-    let trace: Option<&str> = row.get("trace");
-    let trace = match boss.texts.has_trace() {
-        true => trace.or_else(|| row.get("trace_context")),
-        false => trace,
+    let created = row.get::<_, Time>(CREATED_ON).0.as_microsecond();
+    let trace = match trace {
+        None if boss.texts.has_trace() => rows::json_option(row.get(TRACE_CONTEXT), place("trace_context"))?,
+        trace => trace,
     };
     let claimed = Claimed {
         claim: ClaimRef {
             queue,
-            token: held::token(&id, fence, start, row.get("batch"), row.get("beside"), row.get("tid")),
+            token: held::token(&id, fence, start, row.get(BATCH), removal, row.get(TID)),
             job: id,
         },
         name,
-        life: life.into(),
+        life: format!("{created:x}.{life:x}").into(),
         data,
         attempt,
-        attempts: settings.attempts,
-        timeout: settings.timeout,
-        group: words::group(row.get("group_id"), row.get("group_tier")),
-        trace: rows::json_option(trace, place("trace_context"))?,
+        attempts: words::attempts(row.get(RETRY_LIMIT)),
+        timeout: Some(own.timeout.unwrap_or_else(|| words::timeout(row.get(EXPIRE_SECONDS)))),
+        group: words::group(row.get(GROUP_ID), row.get(GROUP_TIER)),
+        trace,
     };
     Ok((claimed, event))
 }

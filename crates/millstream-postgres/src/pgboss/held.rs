@@ -72,6 +72,12 @@ fn one(known: &HashMap<QueueName, Known>, claim: &ClaimRef) -> Option<Held> {
     Some(Held { queue: claim.queue.clone(), table, job, fence, start, call, beside, place: Some(place) })
 }
 
+/// What cannot be a claim of this store: no row is held by it.
+pub(crate) fn nobodys(queue: &QueueName) -> Held {
+    let table = super::boss::COMMON.into();
+    Held { queue: queue.clone(), table, job: Uuid::nil(), fence: -1, start: 0, call: 0, beside: true, place: None }
+}
+
 /// The columns that statements take claims in.
 #[derive(Default)]
 pub(crate) struct Columns<'a> {

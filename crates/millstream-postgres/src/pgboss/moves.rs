@@ -9,6 +9,7 @@ use super::{
     boss::Boss,
     held::{self, Held},
     insert::id_of,
+    literal::Column,
     sql::BossSql,
     words,
 };
@@ -73,6 +74,8 @@ pub(crate) struct Moved {
     ready: BTreeMap<QueueName, bool>,
     /// Queues with a limit on groups, where a slot is free now: whoever waits for one may be in another process.
     freed: BTreeSet<QueueName>,
+    /// The queue that was looked at last: most jobs of a batch are of one.
+    looked: Option<QueueName>,
     /// Calls whose claims ended.
     ended: Vec<i64>,
     pub(crate) events: Vec<QueueEvent>,
@@ -88,9 +91,19 @@ impl Moved {
         boss.shared.tell(self.events);
     }
 
+    fn completed(&mut self, boss: &Boss, held: &Held, place: usize) {
+        self.states[place] = Some(JobState::Completed);
+        self.ended.push(held.call);
+        self.free(boss, &held.queue);
+    }
+
     /// A job of the queue runs no more.
     fn free(&mut self, boss: &Boss, queue: &QueueName) {
-        if !self.freed.contains(queue) && boss.is_limited(queue) {
+        if self.looked.as_ref() == Some(queue) {
+            return;
+        }
+        self.looked = Some(queue.clone());
+        if boss.is_limited(queue) {
             self.freed.insert(queue.clone());
         }
     }
@@ -152,9 +165,7 @@ async fn complete(
     for row in boss.run_in(on, BossSql::Complete, table, &[queues, jobs, fences, starts, &outputs, &lease]).await? {
         let place = usize::try_from(row.get::<_, i64>(0) - 1).ok().and_then(|place| plain.get(place).copied());
         if let Some(place) = place {
-            moved.states[place] = Some(JobState::Completed);
-            moved.ended.push(moves[place].held.call);
-            moved.free(boss, &moves[place].held.queue);
+            moved.completed(boss, &moves[place].held, place);
         }
     }
     rest.extend(plain.into_iter().filter(|place| moved.states[*place].is_none()));
@@ -184,13 +195,14 @@ async fn complete_at(
     let outputs: Vec<Option<&str>> = all().map(|one| one.payload.as_deref()).collect();
     let lease = boss.lease();
     let params: &[&(dyn Param + Sync)] = &[&queues, &jobs, &fences, &starts, &outputs, &lease, &tids];
-    for row in boss.run_in(on, BossSql::CompleteAt, table, params).await? {
-        let place = usize::try_from(row.get::<_, i64>(0) - 1).ok().and_then(|place| known.get(place).copied());
-        if let Some(place) = place {
-            moved.states[place] = Some(JobState::Completed);
-            moved.ended.push(moves[place].held.call);
-            moved.free(boss, &moves[place].held.queue);
-        }
+    let rows = boss.run_in(on, BossSql::CompleteAt, table, params).await?;
+    let some: Option<Vec<i64>> = rows.first().and_then(|row| row.get(0));
+    let taken: Vec<usize> = match some {
+        None => known,
+        Some(some) => some.into_iter().filter_map(|ord| known.get(usize::try_from(ord - 1).ok()?).copied()).collect(),
+    };
+    for place in taken {
+        moved.completed(boss, &moves[place].held, place);
     }
     Ok(())
 }
@@ -209,6 +221,14 @@ async fn run(
     let waits: Vec<i64> = places.iter().map(|place| moves[*place].wait).collect();
     let lease = boss.lease();
     boss.run_in(on, BossSql::Settle, table, &[queues, jobs, fences, starts, &kinds, &payloads, &waits, &lease]).await
+}
+
+/// The parameters of one move, each as text, for a transaction of its caller's.
+pub(crate) fn as_text(boss: &Boss, one: &Move) -> Vec<String> {
+    let held::Columns { queues, jobs, fences, starts } = held::columns(std::iter::once(&one.held));
+    let (kinds, payloads, waits) = (vec![one.kind.word()], vec![one.payload.as_deref()], vec![one.wait]);
+    let all: [&dyn Column; 7] = [&queues, &jobs, &fences, &starts, &kinds, &payloads, &waits];
+    all.iter().map(|column| column.literal()).chain([boss.lease().to_string()]).collect()
 }
 
 fn note(boss: &Boss, one: &Move, place: usize, row: &Row, moved: &mut Moved) -> Result<()> {

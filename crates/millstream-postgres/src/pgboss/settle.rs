@@ -43,7 +43,7 @@ pub(crate) async fn settle(boss: &Boss, batch: &[Settlement]) -> Result<Vec<Verd
 }
 
 /// An outcome in pg-boss's words.
-fn ending(outcome: &Outcome) -> Result<Ending> {
+pub(crate) fn ending(outcome: &Outcome) -> Result<Ending> {
     let ending = Ending::of(outcome)?;
     let payload = match outcome {
         Outcome::Done(output) => words::output_text(output)?,
@@ -68,11 +68,12 @@ impl<'a> Part<'a> {
 }
 
 /// The claims of a batch by their rows; the second of two equal ones is lost.
-async fn places(boss: &Boss, on: On<'_>, parts: &[Part<'_>]) -> Result<Vec<Option<Held>>, Fault> {
+async fn places<'a>(boss: &Boss, on: On<'_>, parts: &[Part<'a>]) -> Result<Vec<Option<Held>>, Fault> {
     let claims: Vec<&ClaimRef> = parts.iter().map(|part| part.claim).collect();
     let mut seen = HashSet::new();
     let held = held::held(boss, on, &claims).await?;
-    Ok(held.into_iter().map(|held| held.filter(|held| seen.insert(held.clone()))).collect())
+    let mut first = |claim: &'a ClaimRef, held: &Held| seen.insert((&claim.queue, held.job, held.fence, held.start));
+    Ok(held.into_iter().zip(claims).map(|(held, claim)| held.filter(|held| first(claim, held))).collect())
 }
 
 /// Outcomes without effects: one statement a table is the whole transaction.
@@ -120,6 +121,19 @@ pub(crate) async fn end(boss: &Boss, on: On<'_>, aims: &[Aim<'_>]) -> Result<Mov
     if aims.is_empty() {
         return Ok(Moved::default());
     }
+    moves::moves(boss, on, &planned(boss, on, aims).await?).await
+}
+
+/// What settling one claim is to write.
+pub(crate) async fn plan(boss: &Boss, claim: &ClaimRef, ending: &Ending) -> Result<Move, Fault> {
+    let conn = boss.shared.conn().await?;
+    let on = On::Conn(&conn);
+    let held = held::held(boss, on, &[claim]).await?.pop().flatten();
+    let held = held.unwrap_or_else(|| held::nobodys(&claim.queue));
+    planned(boss, on, &[Aim::of(&held, ending)]).await?.pop().ok_or(Fault::Raced)
+}
+
+async fn planned(boss: &Boss, on: On<'_>, aims: &[Aim<'_>]) -> Result<Vec<Move>, Fault> {
     let mut waits: Vec<i64> = aims.iter().map(|aim| aim.wait.unwrap_or(0)).collect();
     let open = aims.iter().enumerate().filter(|(_, aim)| aim.wait.is_none());
     for (table, places) in held::by_table(open.map(|(place, aim)| (place, aim.held))) {
@@ -137,8 +151,7 @@ pub(crate) async fn end(boss: &Boss, on: On<'_>, aims: &[Aim<'_>]) -> Result<Mov
         payload: aim.payload.map(str::to_owned),
         wait,
     };
-    let all: Vec<Move> = aims.iter().zip(waits).map(one).collect();
-    moves::moves(boss, on, &all).await
+    Ok(aims.iter().zip(waits).map(one).collect())
 }
 
 /// The wait of a failed attempt: by its exact backoff, where one is beside the row, else as pg-boss chooses it.

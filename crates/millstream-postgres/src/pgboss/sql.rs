@@ -71,6 +71,7 @@ statements! {
     ScheduleUpsert = "pgboss/schedule_upsert",
     SendIt = "pgboss/send_it",
     Settle = "pgboss/settle",
+    SettleCall = "pgboss/settle_call",
     Subscribe = "pgboss/subscribe",
     Subscribers = "pgboss/subscribers",
     SweepGroups = "pgboss/sweep_groups",
@@ -85,6 +86,8 @@ statements! {
 
 /// How many parameters `insert` has.
 const INSERT_PARAMS: usize = 28;
+/// And `settle`.
+const SETTLE_PARAMS: usize = 8;
 
 impl BossSql {
     fn text(self) -> &'static str {
@@ -156,7 +159,11 @@ impl BossTexts {
         let part: String =
             pick.part().text().lines().filter(|line| !line.starts_with("-- ")).collect::<Vec<_>>().join("\n");
         let lines: Vec<&str> = sql.text().lines().filter(|line| self.has(line)).collect();
-        let whole = lines.join("\n").replace("{picked}", &part).replace("{insert}", &self.insert_as_text());
+        let whole = lines
+            .join("\n")
+            .replace("{picked}", &part)
+            .replace("{insert}", &self.as_text(BossSql::Insert, INSERT_PARAMS))
+            .replace("{settle}", &self.as_text(BossSql::Settle, SETTLE_PARAMS));
         let text = seeks(&whole);
         let boss = format!("\"{}\"", self.theirs.as_str());
         let text = text
@@ -166,13 +173,12 @@ impl BossTexts {
         self.ours.fill(&text)
     }
 
-    /// All of `insert` but its answer, with parameters of text.
-    fn insert_as_text(&self) -> String {
-        let lines: Vec<&str> =
-            BossSql::Insert.text().lines().filter(|line| !line.starts_with("-- ") && self.has(line)).collect();
+    /// All of a statement but its answer, with parameters of text.
+    fn as_text(&self, sql: BossSql, params: usize) -> String {
+        let lines: Vec<&str> = sql.text().lines().filter(|line| !line.starts_with("-- ") && self.has(line)).collect();
         let whole = lines.join("\n");
         let (body, _answer) = whole.rsplit_once("\nselect ").unwrap_or((&whole, ""));
-        (1..=INSERT_PARAMS)
+        (1..=params)
             .fold(body.to_owned(), |text, number| text.replace(&format!("${number}::"), &format!("${number}::text::")))
     }
 

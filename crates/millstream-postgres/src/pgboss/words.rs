@@ -203,19 +203,26 @@ pub(crate) fn settings(columns: Columns, beside: Option<&str>, removal: Option<&
     let removal: Value = removal.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
     let rule = |end: &str| serde_json::from_value::<Removal>(removal[end].clone()).unwrap_or_default();
     JobSettings {
-        attempts: u32::try_from(columns.retry_limit).unwrap_or(0).saturating_add(1),
+        attempts: attempts(columns.retry_limit),
         backoff: own
             .backoff
             .unwrap_or_else(|| backoff_out(columns.retry_delay, columns.retry_backoff, columns.retry_delay_max)),
         priority: own.priority.unwrap_or_else(|| columns.priority.saturating_neg()),
-        timeout: Some(
-            own.timeout
-                .unwrap_or_else(|| Duration::from_secs(u64::try_from(columns.expire_seconds).unwrap_or(0).max(1))),
-        ),
+        timeout: Some(own.timeout.unwrap_or_else(|| timeout(columns.expire_seconds))),
         remove_on_complete: rule("c"),
         remove_on_fail: rule("f"),
         group: None,
     }
+}
+
+/// How many attempts a limit on retries allows.
+pub(crate) fn attempts(retry_limit: i32) -> u32 {
+    u32::try_from(retry_limit).unwrap_or(0).saturating_add(1)
+}
+
+/// How long an attempt may take, by a row of pg-boss's.
+pub(crate) fn timeout(expire_seconds: i32) -> Duration {
+    Duration::from_secs(u64::try_from(expire_seconds).unwrap_or(0).max(1))
 }
 
 /// The wait after a failed attempt, as pg-boss chooses it: doubled after each, half of it random, never above the most.

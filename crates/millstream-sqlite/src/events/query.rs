@@ -91,7 +91,9 @@ fn few_streams(conn: &Connection, pattern: &Pattern) -> Result<Option<Vec<Stream
     if names.len() > STREAMS_MERGED_MAX {
         return Ok(None);
     }
-    let word = |name: String| rows::word(name.clone(), rows::at("event_stream", &name)("stream"));
+    let word = |name: String| {
+        StreamName::stored(name.as_str()).map_err(|error| rows::at("event_stream", &name)("stream").corrupt(error))
+    };
     Ok(Some(names.into_iter().map(word).collect::<Result<_>>()?))
 }
 
@@ -184,7 +186,7 @@ impl EventRow {
         let place = rows::at("queue_events", &self.id);
         Ok(Event {
             id: rows::count(self.id, place("id"))?,
-            stream: rows::word(self.stream, place("stream"))?,
+            stream: StreamName::stored(self.stream).map_err(|error| place("stream").corrupt(error))?,
             version: Some(rows::count(self.version, place("version"))?),
             ts: rows::time(self.ts, place("ts"))?,
             kind: self.kind,

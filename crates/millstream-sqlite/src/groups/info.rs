@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use millstream_core::{
-    GroupInfo, GroupName, MemberInfo, Parked, PartitionInfo, Poison, Result, Timestamp, limits::PAGE_ROWS_MAX,
+    GroupInfo, GroupName, MemberInfo, Parked, PartitionInfo, Poison, Result, StreamName, Timestamp,
+    limits::PAGE_ROWS_MAX,
 };
 use rusqlite::{Connection, params};
 
@@ -105,7 +106,7 @@ pub(super) fn parked(conn: &Connection, name: &GroupName, after: u64, limit: u32
         let place = rows::at("queue_event_parked", &pos);
         Ok(Parked {
             position: rows::count(pos, place("pos"))?,
-            stream: rows::word(stream, place("stream"))?,
+            stream: StreamName::stored(stream).map_err(|error| place("stream").corrupt(error))?,
             stops_stream,
             error,
             attempts: rows::count(attempts, place("attempts"))?,

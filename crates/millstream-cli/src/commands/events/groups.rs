@@ -144,9 +144,15 @@ fn state(group: &GroupInfo) -> String {
     let halted = group.partitions.iter().filter(|partition| partition.halted).count();
     match (group.paused, halted) {
         (true, _) => "paused".to_owned(),
+        (false, 0) if is_idle(group) => "idle".to_owned(),
         (false, 0) => String::new(),
         (false, halted) => format!("{halted} halted"),
     }
+}
+
+/// Whether it is behind, and nobody does anything about it.
+fn is_idle(group: &GroupInfo) -> bool {
+    group.members.is_empty() && group.lag > 0
 }
 
 /// How long ago, in the greatest unit that fits.
@@ -228,7 +234,12 @@ fn shown(group: &GroupInfo, output: &Output) -> String {
         partitions.row([number, position, lag, owner, attempts, error]);
     }
     if group.members.is_empty() {
-        text += "no members\n\n";
+        text += "no members\n";
+        if is_idle(group) && group.retain {
+            text += "while nobody works it, the log keeps every event that it has not done: delete it, reset it to now, \
+                     or create it again with --no-retain\n";
+        }
+        text += "\n";
     } else {
         text += &format!("{}\n\n", members.text(output));
     }

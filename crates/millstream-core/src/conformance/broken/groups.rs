@@ -1,6 +1,10 @@
 //! The broken groups.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 
@@ -64,6 +68,22 @@ impl Broken {
     fn claims_of(&self, member: &Member) -> Vec<PartitionRef> {
         let memory = self.memory();
         memory.groups.claims.values().filter(|(_, owner)| owner == member).map(|(held, _)| *held).collect()
+    }
+
+    /// A write of a consumer, or its crash before or after it: then nothing is answered any more.
+    async fn written<T>(&self, write: impl Future<Output = T> + Send) -> T {
+        let Some(crash) = &self.breakage.crash else { return write.await };
+        let less = |left: u32| left.checked_sub(1);
+        match crash.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less) {
+            Ok(1) => {}
+            Ok(_) => return write.await,
+            Err(_) => return std::future::pending().await,
+        }
+        if crash.after {
+            write.await;
+        }
+        crash.told.send_replace(true);
+        std::future::pending().await
     }
 
     async fn write_apart(&self, effects: &Effects) -> Result<()> {
@@ -243,7 +263,7 @@ impl GroupStore for Broken {
         if self.has(Fault::DroppedEffects) {
             return inner.commit(&group, &step, &Effects::default()).await;
         }
-        match inner.commit(&group, &step, effects).await {
+        match self.written(inner.commit(&group, &step, effects)).await {
             Ok(false) if self.has(Fault::UnfencedCommit) => {
                 self.write_apart(effects).await?;
                 Ok(true)
@@ -269,7 +289,8 @@ impl GroupStore for Broken {
         if self.has(Fault::ForgetsFailures) {
             return Ok(Some(1));
         }
-        self.groups_inner()?.fail_partition(&group, held, at, wait, error).await
+        let inner = self.groups_inner()?;
+        self.written(inner.fail_partition(&group, held, at, wait, error)).await
     }
 
     async fn park(&self, group: &GroupName, step: &CursorMove, events: &[ParkedNow]) -> Result<bool> {
@@ -278,7 +299,7 @@ impl GroupStore for Broken {
         if self.has(Fault::LostParked) {
             return Ok(inner.advance(&group, &[step]).await?.first().copied().unwrap_or(false));
         }
-        inner.park(&group, &step, events).await
+        self.written(inner.park(&group, &step, events)).await
     }
 
     async fn release_partitions(&self, group: &GroupName, held: &[PartitionRef]) -> Result<()> {

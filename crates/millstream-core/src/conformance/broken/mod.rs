@@ -286,11 +286,22 @@ pub(super) struct Breakage {
     fault: Option<Fault>,
     /// How many commits of groups it still cannot do.
     unwilling: AtomicU32,
+    /// Where a consumer crashes, if it does.
+    crash: Option<Crash>,
     /// Told when a sweep begins that never ends; `None`: sweeps end.
     sweeping: Option<watch::Sender<bool>>,
     /// Whether the faulty place was reached: a case that fails without it fails for another reason.
     reached: AtomicBool,
     memory: Mutex<Memory>,
+}
+
+/// The write of a group at which its consumer crashes.
+struct Crash {
+    /// Writes until then, with this one.
+    left: AtomicU32,
+    /// Whether it is written still.
+    after: bool,
+    told: watch::Sender<bool>,
 }
 
 /// What was seen in passing.
@@ -322,9 +333,15 @@ impl Breakage {
         Self { sweeping: Some(told), ..Self::of(None, 0) }
     }
 
+    /// Nothing is broken, but whoever consumes by it crashes at its nth write, before or after it.
+    pub(super) fn crashing(nth: u32, after: bool, told: watch::Sender<bool>) -> Self {
+        Self { crash: Some(Crash { left: AtomicU32::new(nth), after, told }), ..Self::of(None, 0) }
+    }
+
     fn of(fault: Option<Fault>, unwilling: u32) -> Self {
         let unwilling = AtomicU32::new(unwilling);
-        Self { fault, unwilling, sweeping: None, reached: AtomicBool::new(false), memory: Mutex::default() }
+        let reached = AtomicBool::new(false);
+        Self { fault, unwilling, crash: None, sweeping: None, reached, memory: Mutex::default() }
     }
 
     fn is_unwilling(&self) -> bool {

@@ -191,6 +191,48 @@ async fn failing(groups: &Groups, spec: &GroupSpec, kind: &'static str) -> Check
     Ok(groups.consume_each(spec.clone(), consumer("failing"), run).await?)
 }
 
+/// How often a handler of each group was given the event that it always fails on.
+#[derive(Clone, Default)]
+struct Tried(Arc<Mutex<BTreeMap<String, u32>>>);
+
+impl Tried {
+    /// A consumer that copies into streams of its group's, but fails on events of the type `bad`.
+    async fn consumer(&self, groups: &Groups, spec: &GroupSpec, who: &str) -> Checked<GroupConsumer> {
+        let (tried, name) = (self.clone(), spec.name.to_string());
+        let run = move |event: EventOf<Value>, _: GroupContext| {
+            let (tried, name) = (tried.clone(), name.clone());
+            async move {
+                if &*event.kind == "bad" {
+                    *tried.lock().entry(name).or_default() += 1;
+                    return Err(JobError::retry("cannot stand bad"));
+                }
+                let copy = NewEvent::new("copied", json!(event.id));
+                let into = stream(&format!("{name}:{}", event.stream));
+                Ok(Effects { append: vec![Append::one(into, copy)], ..Effects::default() })
+            }
+        };
+        Ok(groups.consume_each(spec.clone(), consumer(who), run).await?)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, u32>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tries(&self, spec: &GroupSpec) -> u32 {
+        self.lock().get(spec.name.as_str()).copied().unwrap_or(0)
+    }
+
+    /// What a group copied, by the stream it was copied from.
+    async fn copies(&self, world: &World, spec: &GroupSpec) -> Checked<BTreeMap<String, Vec<u64>>> {
+        let mut copies: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+        for event in world.log(&format!("{}:*", spec.name)).await? {
+            let (_, from) = event.stream.as_str().split_once(':').unwrap_or_default();
+            copies.entry(from.to_owned()).or_default().push(event.data.as_u64().unwrap_or(0));
+        }
+        Ok(copies)
+    }
+}
+
 /// Two events, one of type `bad`, two more of its stream, and five of another.
 async fn feed_poison(world: &World) -> Checked<Vec<u64>> {
     for kind in ["e", "e", "bad", "e", "e"] {
@@ -479,6 +521,68 @@ cases! {
         let parked = world.events.groups()?.parked(&group("g"), 0, 10).await?;
         let positions: Vec<u64> = parked.iter().map(|parked| parked.position).collect();
         ensure_eq!(positions, all["in:bad"][2..], "parked events, in order");
+        Ok(())
+    }
+
+    /// Whatever is done about an event that always fails is done once, and its attempts are kept, wherever in it the
+    /// consumer crashes: before or after each of its writes.
+    #[breaks_on(LostParked, ForgetsParkedStreams, ForgetsFailures)]
+    #[needs(Groups)]
+    async fn a_crash_at_any_step_parks_once(world: &World) -> Checked {
+        let bad = feed_poison(world).await?;
+        let all = fed(world).await?;
+        let mut plans = Vec::new();
+        // What is written: the events before, two failures, the event put aside, the rest of the batch.
+        let steps: [(Poison, &[u32]); 3] =
+            [(Poison::ParkStream, &[4, 5]), (Poison::ParkEvent, &[1, 3, 4, 5]), (Poison::Stop, &[2, 3])];
+        for (poison, steps) in steps {
+            for &nth in steps {
+                for after in [false, true] {
+                    let name = group(&format!("{poison}-{nth}-{after}"));
+                    plans.push((GroupSpec { name, attempts: 2, poison, ..inputs(1) }, nth, after));
+                }
+            }
+        }
+        let tried = Tried::default();
+        // One at a time: consumers look all the time, and a case is not to keep a server busy.
+        for (spec, nth, after) in &plans {
+            let (handle, mut crashed) = world.crashing(*nth, *after);
+            let crashing = tried.consumer(&groups_of(world, &handle)?, spec, "crashing").await?;
+            world.within("a crash", crashed.wait_for(|crashed| *crashed)).await??;
+            drop(crashing);
+        }
+        world.advance(LEASE + secs(1)).await?;
+        let store = world.events.groups()?;
+        for (spec, nth, after) in &plans {
+            let next = tried.consumer(&groups_of(world, world)?, spec, "next").await?;
+            let what = format!("{} that crashed {} write {nth}", spec.poison, if *after { "after" } else { "before" });
+            let ended = until(world, &format!("the end of {what}"), || async {
+                let info = store.group(&spec.name).await?.ok_or_else(|| Failure::new("the group is gone"))?;
+                // What the crashed one had comes free with its lease, whenever its last beat was.
+                if info.partitions[0].owner.as_ref().is_none_or(|owner| owner.as_str() == "crashing") {
+                    world.advance(secs(1)).await?;
+                }
+                Ok((info.partitions[0].halted || info.lag == 0).then_some(info))
+            })
+            .await?;
+            next.unsubscribe().await?;
+            let (handled, aside) = match spec.poison {
+                Poison::Stop => ((&bad[..2], &all["in:good"][..2]), vec![]),
+                Poison::ParkEvent => ((&[bad[0], bad[1], bad[3], bad[4]][..], &all["in:good"][..]), vec![bad[2]]),
+                Poison::ParkStream => ((&bad[..2], &all["in:good"][..]), bad[2..].to_vec()),
+            };
+            let wanted: BTreeMap<String, Vec<u64>> =
+                [("in:bad", handled.0), ("in:good", handled.1)].map(|(name, ids)| (name.into(), ids.to_vec())).into();
+            ensure_eq!(tried.copies(world, spec).await?, wanted, "copies of {what}");
+            let parked: Vec<u64> = store.parked(&spec.name, 0, 10).await?.iter().map(|one| one.position).collect();
+            ensure_eq!(parked, aside, "what was put aside by {what}");
+            if spec.poison == Poison::Stop {
+                ensure_eq!((ended.partitions[0].attempts, ended.partitions[0].halted), (2, true), "attempts by {what}");
+            }
+            // A failure that was written is counted; one that was not is had again: one try more for the crash.
+            let tries = tried.tries(spec);
+            ensure!((2..=3).contains(&tries), "{tries} tries by {what}");
+        }
         Ok(())
     }
 

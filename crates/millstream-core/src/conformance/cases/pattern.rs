@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use crate::{
-    Append, Entropy, EventQuery, Pattern, StateOp, StreamName,
+    Append, Entropy, Error, EventQuery, Pattern, StateOp, StreamName,
     conformance::{
-        case::{Checked, cases, ensure_eq},
+        case::{Checked, cases, ensure_eq, ensure_matches},
         world::{World, event, pattern, stream},
     },
     limits::PAGE_ROWS_MAX,
@@ -67,6 +67,22 @@ cases! {
         ensure_eq!(streams_of(world, &exact).await?, BTreeSet::from([longest.clone()]), "the longest name");
         let prefix = Pattern::Prefix(longest.as_str().into());
         ensure_eq!(streams_of(world, &prefix).await?, BTreeSet::from([longest]), "the longest prefix");
+        Ok(())
+    }
+
+    /// Every stream can be asked for by its name, with spaces too, and none has a `*`: that is a pattern.
+    #[breaks_on(LikePattern)]
+    async fn every_stream_has_a_name_to_ask_for(world: &World) -> Checked {
+        let names = ["a b", " a", "a ", "a_ b", "%", "a:b/c", "a"];
+        for name in names {
+            world.append(name, "e").await?;
+        }
+        for name in names {
+            ensure_eq!(streams_of(world, &pattern(name)).await?, BTreeSet::from([name.into()]), "streams of `{name}`");
+        }
+        for name in ["*", "a*", "*a", "a*b"] {
+            ensure_matches!(StreamName::new(name), Err(Error::Invalid { .. }), "the stream name `{name}`");
+        }
         Ok(())
     }
 
