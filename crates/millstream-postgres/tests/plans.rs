@@ -344,8 +344,8 @@ async fn a_claim_does_not_walk_over_jobs_that_run() {
 }
 
 /// Nothing that a claim changes of a job is in an index, and the page has room for it: it writes no index entry, and nine
-/// times in ten where the job came back to wherever there was room. A beat does not either, where what the claim replaced is gone from the page; here it renews all jobs of a page at once, for
-/// which there is not quite room.
+/// times in ten where the job came back to wherever there was room. A beat does not either, where what the claim replaced
+/// is gone from the page; here it renews all jobs of a page at once, for which there is not quite room.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_claim_writes_no_index_of_jobs() {
     const JOBS: usize = 5_000;
