@@ -96,6 +96,13 @@ fn work(world: &World) -> Child {
     Child::spawn(command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null())).expect("runs")
 }
 
+/// Running jobs that the book of claims does not name: nobody would rescue them.
+fn unbooked(server: &Postgres, schema: &str) -> u64 {
+    let running = format!("select l.claim, l.queue, l.job from {schema}.job_live l where l.state = 'a'");
+    let booked = format!("select b.claim, b.queue, u.job from {schema}.job_book b cross join unnest(b.jobs) u(job)");
+    number(server, &format!("select count(*) from ({running} except {booked}) x"))
+}
+
 /// Waits until so many jobs are completed.
 async fn completed(stores: &Stores, at_least: u64) {
     let reached = async {
@@ -129,6 +136,7 @@ async fn round(server: &Postgres, schema: &str, jobs: u64, random: &dyn Entropy)
     first.kill9().expect("kills");
     completed(&stores, moments[1]).await;
     second.kill9().expect("kills");
+    assert_eq!(unbooked(server, schema), 0, "every job that runs is in the book of claims");
     let at_kills = stores.queue.counts(&queue()).await.expect("answers");
     completed(&stores, jobs).await;
     for left in [&mut third, &mut fourth] {
