@@ -185,6 +185,30 @@ async fn what_has_moved_is_settled_by_its_key() {
     }
 }
 
+/// A job that cannot be handed out, because its body is gone, is taken with the others; it is not lost sight of.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_without_a_body_stays_booked_until_it_fails() {
+    for mut trial in Trial::all().await {
+        let version = trial.version;
+        trial.store.enqueue(&[job().attempts(1), job(), job()]).await.unwrap();
+        trial
+            .client
+            .batch_execute("delete from millstream.job where id = (select min(id) from millstream.job)")
+            .await
+            .unwrap();
+        let claimed = trial.store.claim(&want(3)).await.unwrap();
+        assert_eq!(claimed.len(), 2, "on {version}");
+        settle(&trial.store, &claimed, Outcome::Done(json!(1))).await;
+        trial.idle().await;
+        assert_eq!(trial.book().await, [3], "on {version}");
+        trial.pass_lease().await;
+        assert_eq!(trial.store.rescue().await.unwrap(), 1, "on {version}");
+        assert_eq!(trial.book().await, [0_i32; 0], "on {version}");
+        assert_eq!(trial.store.counts(&queue()).await.unwrap().failed, 1, "on {version}");
+        trial.store.close().await.unwrap();
+    }
+}
+
 /// Where each running job is in its table.
 async fn places(client: &Client) -> HashMap<i64, String> {
     let text = "select job, ctid::text from millstream.job_live where state = 'a'";

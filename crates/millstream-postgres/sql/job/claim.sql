@@ -4,7 +4,7 @@
 -- neither jobs that run nor those that a held horizon keeps in the index slow the search.
 -- Bodies leave as they are stored, uncast: a cast would unpack them before the sort, and a batch of large ones would be
 -- sorted on disk.
--- All jobs of a call have one claim number, which is the book's.
+-- All jobs of a call have one claim number, which is the book's. `booked` is how many it took, should one have no body.
 -- $1 queues, $2 how many of each, $3 and $4 the floor's priority and number of each, $5 how many in all, $6 lease in
 -- microseconds, $7 salt of the claim, $8 earlier claims whose jobs are all settled. Rides job_ready, then job_pkey.
 with clock as materialized (
@@ -49,7 +49,7 @@ with clock as materialized (
     delete from {schema}.job_book b where b.claim = any ($8::bigint[])
 )
 select t.queue, t.job, t.claim, t.life, t.attempt, t.attempts, t.priority, t.seq, t.now, t.watched, t.tid,
-       b.key, b.created_at, b.name, b.data, b.trace, b.settings
+       (select count(*) from taken) as booked, b.key, b.created_at, b.name, b.data, b.trace, b.settings
 from taken t cross join lateral (
     select j.key, j.created_at, j.name, j.data, j.trace, j.settings
     from {schema}.job j where j.queue = t.queue and j.id = t.job offset 0

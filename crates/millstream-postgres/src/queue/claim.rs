@@ -140,7 +140,8 @@ async fn take(shared: &Shared, on: On<'_>, wants: &BTreeMap<&QueueName, i64>, ov
     let rows =
         shared.run(on, Sql::JobClaim, &[&queues, &counts, &priorities, &seqs, &cap, &lease, &salt, over]).await?;
     if let Some(row) = rows.first() {
-        shared.calls.began(row.get("claim"), rows.len());
+        let booked = usize::try_from(row.get::<_, i64>("booked")).unwrap_or(usize::MAX);
+        shared.calls.began(row.get("claim"), booked);
     }
     if let Some(since) = search.full {
         shared.floors.looked(since);
