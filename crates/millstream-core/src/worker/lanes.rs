@@ -84,7 +84,7 @@ impl Groups {
 
     /// One of the group has ended. Answers the job that waited for it.
     fn ended(&mut self, group: &Arc<str>) -> Option<Ready> {
-        let Some(running) = self.running.get_mut(group) else { return None };
+        let running = self.running.get_mut(group)?;
         *running = running.saturating_sub(1);
         if *running >= self.at_most {
             return None;
