@@ -9,6 +9,7 @@
 //! [`schema`] looks at a schema's version and brings it up to this build's.
 
 mod call;
+mod calls;
 mod cause;
 mod commits;
 mod connect;

@@ -25,6 +25,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0005_pgboss", include_str!("../migrations/0005_pgboss.sql")),
     ("0006_retention", include_str!("../migrations/0006_retention.sql")),
     ("0007_boss_groups", include_str!("../migrations/0007_boss_groups.sql")),
+    ("0008_book", include_str!("../migrations/0008_book.sql")),
 ];
 
 /// The oldest server that has all that is used.

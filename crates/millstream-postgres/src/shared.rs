@@ -19,6 +19,7 @@ use tokio_postgres::Row;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    calls::Calls,
     connect::Connector,
     events::{append::AppendCall, partitions},
     fault::{Fault, KIND, closed},
@@ -57,6 +58,7 @@ pub(crate) struct Shared {
     pub(crate) hearing: AtomicBool,
     pub(crate) notifier: Notifier,
     pub(crate) floors: Floors,
+    pub(crate) calls: Calls,
     pub(crate) enqueues: mpsc::Sender<EnqueueCall>,
     pub(crate) appends: mpsc::Sender<AppendCall>,
     /// Set by whoever appended: there is something to number.
@@ -126,6 +128,7 @@ impl Shared {
             heart: Heart::default(),
             notifier: Notifier::default(),
             floors: Floors::default(),
+            calls: Calls::default(),
             to_sequence: tokio::sync::Notify::new(),
             partitions: partitions::Pace::default(),
             pooled,

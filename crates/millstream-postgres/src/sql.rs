@@ -33,6 +33,7 @@ statements! {
     QueuePaused = "queue/paused",
     QueueList = "queue/list",
     QueueFold = "queue/fold",
+    BookTidy = "book/tidy",
     JobEnqueue = "job/enqueue",
     JobClaim = "job/claim",
     JobComplete = "job/complete",

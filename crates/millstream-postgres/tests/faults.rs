@@ -17,6 +17,8 @@ use serde_json::json;
 
 #[path = "world/again.rs"]
 mod again;
+#[path = "world/book.rs"]
+mod book;
 mod world;
 
 use again::lasting;
@@ -149,6 +151,7 @@ async fn nothing_is_lost_and_nothing_happens_twice_whatever_breaks() {
         manager.register(&q(), &JobName::new("work").unwrap(), handler).unwrap();
         manager.start().await.unwrap();
         tokio::join!(produce(&store), trouble(kind, &mut server, &proxy, &store));
+        server.query(&book::booked("millstream")).unwrap_or_else(|error| panic!("{kind:?}: {error}"));
 
         // The subscriber: each position once, in order, with one effect for each job and one event for each key.
         let (mut jobs, mut keyed, mut position) = (HashSet::new(), 0, 0);
@@ -169,6 +172,15 @@ async fn nothing_is_lost_and_nothing_happens_twice_whatever_breaks() {
         let counts = store.counts(&q()).await.unwrap();
         assert_eq!((counts.completed as usize, counts.total() as usize), (MANY, MANY), "{kind:?}: {counts:?}");
         assert_eq!(store.head().await.unwrap(), position, "{kind:?}: nothing more was appended");
+
+        // Nor is anything left in the book, a lease later.
+        let tidied = async {
+            while server.query("select claim from millstream.job_book").unwrap() != Vec::<Vec<_>>::new() {
+                store.rescue().await.unwrap();
+                store.claim(&[Want { queue: q(), at_most: 1 }]).await.unwrap();
+            }
+        };
+        tokio::time::timeout(PATIENCE, tidied).await.expect("the book is empty where nothing runs");
 
         // No worker died of it.
         store.enqueue(&[job()]).await.unwrap();

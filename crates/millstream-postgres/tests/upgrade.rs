@@ -15,6 +15,8 @@ use millstream_postgres::{PostgresOptions, PostgresStore, schema};
 use millstream_servers::postgres;
 use serde_json::json;
 
+#[path = "world/book.rs"]
+mod book;
 mod world;
 
 fn q() -> QueueName {
@@ -118,6 +120,7 @@ async fn every_dump_comes_up_to_this_build() {
             assert_eq!(before.found, Some(version), "{name}");
             let store = PostgresStore::connect(options.clone(), StoreOptions::default()).await.unwrap();
             assert!(schema::status(&options).await.unwrap().is_current(), "{name}");
+            database.run(&book::booked("millstream")).unwrap();
             check(&store, &name).await;
             if version >= RETENTION {
                 assert_eq!(store.retention().await.unwrap().retention, kept(), "{name}");
@@ -127,6 +130,55 @@ async fn every_dump_comes_up_to_this_build() {
             }
             store.close().await.unwrap();
         }
+    }
+}
+
+/// The version from which on claims are booked.
+const BOOKED: u32 = 8;
+
+/// Jobs that ran when the schema came up are found when their leases are over, whichever of them anybody renewed; and who
+/// still claims in the way of an earlier version is refused, and takes nothing.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_ran_before_the_book_is_in_it() {
+    let before = std::fs::read_to_string(folder().join(format!("{:04}.sql", BOOKED - 1))).unwrap();
+    for (server, database) in world::databases() {
+        database.run(&before).unwrap();
+        // Beside the one that ran out long ago: 40 of another queue whose leases end in an hour, and 3 that wait.
+        database
+            .run(
+                "insert into millstream.queue (name) values ('other');
+                 insert into millstream.job (queue, id, name, data, created_at)
+                     select 2, nextval('millstream.job_seq'), 'work', '1', now() from generate_series(1, 43);
+                 insert into millstream.job_live (queue, job, state, priority, seq, run_at, attempt, attempts)
+                     select 2, j.id, 'w', 0, j.id, now(), 0, 3 from millstream.job j where j.queue = 2;
+                 update millstream.job_live l set state = 'a', attempt = 1, claim = nextval('millstream.claim_seq') << 16,
+                        started_at = now(), lease_until = now() + interval '1 hour'
+                 where l.queue = 2 and l.job in (
+                     select l.job from millstream.job_live l where l.queue = 2 order by l.seq limit 40);
+                 insert into millstream.queue_tally (queue, waiting, active) values (2, 3, 40);",
+            )
+            .unwrap();
+        let store =
+            PostgresStore::connect(PostgresOptions::new(database.url()), StoreOptions::default()).await.unwrap();
+        database.run(&book::booked("millstream")).unwrap();
+        let refused = database.run("select nextval('millstream.claim_seq')").unwrap_err();
+        assert!(refused.to_string().contains("claim_seq"), "on {server}: {refused}");
+        assert_eq!(store.rescue().await.unwrap(), 1, "on {server}");
+        let other = QueueName::new("other").unwrap();
+        let claimed = store.claim(&[Want { queue: other.clone(), at_most: 100 }]).await.unwrap();
+        assert_eq!(claimed.len(), 3, "on {server}");
+        assert_eq!(store.rescue().await.unwrap(), 0, "on {server}");
+        database
+            .run(
+                "update millstream.job_live set lease_until = now() where lease_until > now() + interval '10 minutes';
+                 update millstream.job_book set until = now() where until > now() + interval '10 minutes'",
+            )
+            .unwrap();
+        assert_eq!(store.rescue().await.unwrap(), 40, "on {server}");
+        database.run(&book::booked("millstream")).unwrap();
+        let counts = store.counts(&other).await.unwrap();
+        assert_eq!((counts.waiting, counts.active), (40, 3), "on {server}: {counts:?}");
+        store.close().await.unwrap();
     }
 }
 

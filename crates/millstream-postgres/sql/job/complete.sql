@@ -1,25 +1,31 @@
--- Completes running jobs that stay in history or go at once: what most settles are, in fewer steps than `settle`. All
--- of them, or none where one needs more than that (its claim does not hold, it is to stay for a while, somebody
--- watches). Answers those it took; what a beat moved under it is left. Nothing is locked first: who deletes the row
--- is who settles it.
--- $1 queues, $2 jobs, $3 claims, $4 outputs. Rides job_live_pkey, then job_pkey.
+-- Completes running jobs that stay in history or go at once: what most settles are, in fewer steps than `settle`. All of
+-- them, or none where one needs more than that (its claim does not hold, it is to stay for a while, somebody watches).
+-- Answers those it took; what a beat moves under it is left. Each is looked for where its claim left it, and by its key
+-- where it is no longer there. Nothing is locked first: who deletes the row is who settles it.
+-- $1 queues, $2 jobs, $3 claims, $4 outputs, $5 places. Rides job_live_pkey, job_pkey.
 with clock as materialized (
     select {schema}.now() as now, {schema}.watched() as watched
 ), input as materialized (
     select u.* from unnest($1::integer[], $2::bigint[], $3::bigint[], $4::text[])
          with ordinality as u(queue, job, claim, output, ord)
+), near as materialized (
+    select count(*) = (select count(*) from input) as whole from {schema}.job_live l
+    where l.ctid = any ($5::tid[]) and l.claim = any (array(select distinct i.claim from input i))
+      and l.lease_until > (select now from clock) and not (select watched from clock)
+      and (l.removal is null or l.removal ->> 'c' = 'true')
 ), held as materialized (
-    select j.tid from clock c, input i cross join lateral (
+    select j.tid from near n, clock c, input i cross join lateral (
         select j.ctid as tid from {schema}.job_live j
         where j.queue = i.queue and j.job = i.job and j.claim = i.claim and j.lease_until > c.now
           and (j.removal is null or j.removal ->> 'c' = 'true') offset 0) j
-    where not c.watched
+    where not n.whole and not c.watched
 ), ended as (
     -- The claim is compared again where the row is deleted: a scan by ctid does not look twice at a row that it waited
     -- for, and a claim may have run out meanwhile.
     delete from {schema}.job_live l
     using input i
-    where l.ctid = any (array(select tid from held where (select count(*) from held) = (select count(*) from input)))
+    where l.ctid = any (case when (select whole from near) then $5::tid[] else array(
+              select tid from held where (select count(*) from held) = (select count(*) from input)) end)
       and i.queue = l.queue and i.job = l.job and i.claim = l.claim
     returning l.queue, l.job, l.cancel, l.run_at, l.attempt, l.attempts, l.life, l.started_at, l.error,
               l.removal is null as stays, i.output, i.ord

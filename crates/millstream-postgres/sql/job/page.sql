@@ -13,7 +13,8 @@ from (select j.* from {schema}.job j
      left join lateral (
          select l.* from {schema}.job_live l where l.queue = b.queue and l.job = b.id offset 0) l on true
      left join lateral (
-         select d.* from {schema}.job_done d where d.queue = b.queue and d.job = b.id offset 0) d on true
+         select d.* from {schema}.job_done d
+         where d.queue = b.queue and d.state = any ('{c,f,x}') and d.job = b.id offset 0) d on true
      left join lateral (
          select p.value from {schema}.job_progress p where p.queue = b.queue and p.job = b.id offset 0) p on true
 order by b.id desc

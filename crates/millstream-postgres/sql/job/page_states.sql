@@ -1,6 +1,6 @@
 -- A page of a queue's jobs in some states, newest first.
 -- $1 queue, $2 only below this number, $3 name or null, $4 since, $5 until, $6 at most so many, $7 states.
--- Rides job_live_pkey, and job_done_state: the order by state and number is what only that index has.
+-- Rides job_live_pkey and job_done_pkey.
 select b.id as job, b.key, b.created_at, b.name, b.data::text as data, b.settings::text as settings, p.value::text as progress,
        l.job is not null as live, coalesce(l.state, d.state)::text as state, coalesce(l.cancel, d.cancel) as cancel,
        coalesce(l.run_at, d.run_at) as run_at, coalesce(l.attempt, d.attempt) as attempt,
@@ -31,7 +31,8 @@ from (select j.*, x.live_state, x.done_state from (
      left join lateral (
          select l.* from {schema}.job_live l where l.queue = b.queue and l.job = b.id offset 0) l on true
      left join lateral (
-         select d.* from {schema}.job_done d where d.queue = b.queue and d.job = b.id offset 0) d on true
+         select d.* from {schema}.job_done d
+         where d.queue = b.queue and d.state = any ('{c,f,x}') and d.job = b.id offset 0) d on true
      left join lateral (
          select p.value from {schema}.job_progress p where p.queue = b.queue and p.job = b.id offset 0) p on true
 order by b.id desc

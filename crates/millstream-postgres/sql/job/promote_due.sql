@@ -4,7 +4,7 @@ with clock as materialized (
     select {schema}.now() as now, {schema}.watched() as watched
 ), due as materialized (
     select l.ctid as tid, l.run_at, l.seq from {schema}.job_live l
-    where l.state = 'd' and l.run_at <= (select now from clock)
+    where l.delayed and l.run_at <= (select now from clock)
     order by l.run_at, l.seq limit $1::bigint for update skip locked
 ), numbered as materialized (
     select d.tid, nextval('{schema}.job_seq') as seq from (select * from due order by run_at, seq offset 0) d

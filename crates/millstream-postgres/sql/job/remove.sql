@@ -14,7 +14,7 @@ with input as materialized (
 ), done as materialized (
     select x.* from body b cross join lateral (
         select d.ctid as tid, d.job, d.queue, d.state, d.attempt from {schema}.job_done d
-        where d.queue = b.queue and d.job = b.id for update) x
+        where d.queue = b.queue and d.state = any ('{c,f,x}') and d.job = b.id for update) x
 ), unlive as (
     delete from {schema}.job_live l where l.ctid = any (array(select tid from live))
     returning l.queue, l.job, l.state, l.attempt

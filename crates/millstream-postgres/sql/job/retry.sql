@@ -1,7 +1,8 @@
 -- A finished job is waiting again, a life later, with at least one attempt more.
 -- $1 queue, $2 job. Rides job_done_pkey, job_pkey.
 with taken as (
-    delete from {schema}.job_done d where d.queue = $1::integer and d.job = $2::bigint returning d.*
+    delete from {schema}.job_done d
+    where d.queue = $1::integer and d.state = any ('{c,f,x}') and d.job = $2::bigint returning d.*
 ), body as materialized (
     select j.name, j.settings from {schema}.job j where j.queue = $1::integer and j.id = $2::bigint
 ), ready as (

@@ -5,7 +5,7 @@
 -- the search may begin in each: priority, and intake.
 -- Rides job_i11.
 with clock as materialized (
-    select t.*, date_trunc('milliseconds', t.now) + nextval('{schema}.claim_seq') % 1000 * interval '1 microsecond' as start
+    select t.*, date_trunc('milliseconds', t.now) + nextval('{schema}.claim_number') % 1000 * interval '1 microsecond' as start
     from (
         select {boss}.job_now() as now, {schema}.watched() as watched,
                exists (select from {schema}.boss_job b where b.boss = '{name}' and b.queue = any ($1::text[])) as beside

@@ -17,11 +17,12 @@ use super::{
     sql::{BossSql, BossTexts, Pick},
 };
 use crate::{
+    calls::Calls,
     fault::Fault,
     options::SchemaName,
     queue::enqueue::{EnqueueCall, Intake},
     rows::{self, Time},
-    shared::{Shared, lock},
+    shared::Shared,
     sql::{On, Param},
 };
 
@@ -58,50 +59,6 @@ pub(crate) struct Known {
     pub(crate) pick: Pick,
     pub(crate) notify: bool,
     until: Duration,
-}
-
-/// Calls that claimed, and how many of each one's jobs are not settled yet: their rows go with the next claim.
-#[derive(Default)]
-pub(crate) struct Calls {
-    open: Mutex<Open>,
-}
-
-#[derive(Default)]
-struct Open {
-    jobs: HashMap<i64, usize>,
-    over: Vec<i64>,
-}
-
-impl Calls {
-    pub(crate) fn began(&self, call: i64, jobs: usize) {
-        lock(&self.open).jobs.insert(call, jobs);
-    }
-
-    /// One of the call's jobs is settled.
-    pub(crate) fn ended(&self, call: i64) {
-        let mut open = lock(&self.open);
-        let left = open.jobs.get_mut(&call).map(|left| {
-            *left = left.saturating_sub(1);
-            *left
-        });
-        if left == Some(0) {
-            open.jobs.remove(&call);
-            open.over.push(call);
-        }
-    }
-
-    /// Calls whose rows can go; who takes them gives them back where that fails.
-    pub(crate) fn take_over(&self) -> Vec<i64> {
-        std::mem::take(&mut lock(&self.open).over)
-    }
-
-    pub(crate) fn give_back(&self, calls: Vec<i64>) {
-        lock(&self.open).over.extend(calls);
-    }
-
-    pub(crate) fn forget(&self, call: i64) {
-        lock(&self.open).jobs.remove(&call);
-    }
 }
 
 impl Boss {

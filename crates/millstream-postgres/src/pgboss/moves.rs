@@ -83,7 +83,7 @@ pub(crate) struct Moved {
 
 impl Moved {
     pub(crate) fn tell(self, boss: &Boss) {
-        self.ended.iter().for_each(|call| boss.calls.ended(*call));
+        boss.calls.ended(self.ended.iter().copied());
         // What comes back takes its old place.
         self.ready.keys().for_each(|name| boss.floors.forget(name));
         boss.ready(self.ready.iter().map(|(name, now)| (name, *now)));

@@ -33,9 +33,8 @@ pub(crate) async fn rescue(boss: &Boss) -> Result<u64> {
             break;
         }
     }
-    for row in boss.call("forget claims that are over", BossSql::Over, &[&boss.lease()]).await? {
-        boss.calls.forget(row.get("id"));
-    }
+    boss.call("forget claims that are over", BossSql::Over, &[&boss.lease()]).await?;
+    boss.calls.forget_older(boss.shared.lease());
     Ok(rescued)
 }
 

@@ -26,9 +26,15 @@ use crate::{
 const MARGIN: i64 = 2_000;
 /// How often a search begins at the beginning, for those that commit later than that.
 const FULL_EVERY: Duration = Duration::from_secs(1);
+/// Such a search walks over all jobs that run: where that takes long, it happens more rarely, and takes this part of the
+/// time.
+const FULL_SHARE: u32 = 20;
+/// But at least this often.
+const FULL_EVERY_MAX: Duration = Duration::from_secs(5);
 
-/// Where the search for ready jobs begins in each queue. A held horizon keeps the entries of taken jobs in the index;
-/// without a floor each claim would walk over all of them. Only a hint: a wrong floor costs a second, not a job.
+/// Where the search for ready jobs begins in each queue. Jobs that run are in the index of those that are ready, and a held
+/// horizon keeps the entries of taken jobs in it; without a floor each claim would walk over all of them. Only a hint: a
+/// wrong floor costs a second, not a job.
 #[derive(Default)]
 pub(crate) struct Floors {
     known: Mutex<Known>,
@@ -39,7 +45,8 @@ pub(crate) struct Floors {
 #[derive(Default)]
 struct Known {
     floors: HashMap<i32, Floor>,
-    full_at: Option<Duration>,
+    /// When a search begins at the beginning again.
+    full_at: Duration,
 }
 
 #[derive(Clone, Copy)]
@@ -51,15 +58,30 @@ struct Floor {
 /// Below every job.
 const BOTTOM: Floor = Floor { priority: i32::MIN, seq: 0 };
 
+/// A search: from where in each queue, and since when if it is one from the beginning.
+struct Search {
+    floors: Vec<Floor>,
+    full: Option<Duration>,
+}
+
 impl Floors {
-    fn of(&self, queues: &[i32]) -> Vec<Floor> {
+    fn of(&self, queues: &[i32]) -> Search {
         let mut known = lock(&self.known);
         let now = self.clock.monotonic();
-        if known.full_at.is_none_or(|at| now >= at + FULL_EVERY) {
-            known.full_at = Some(now);
+        let full = (now >= known.full_at).then_some(now);
+        if full.is_some() {
+            known.full_at = now + FULL_EVERY;
             known.floors.clear();
         }
-        queues.iter().map(|queue| known.floors.get(queue).copied().unwrap_or(BOTTOM)).collect()
+        let floors = queues.iter().map(|queue| known.floors.get(queue).copied().unwrap_or(BOTTOM)).collect();
+        Search { floors, full }
+    }
+
+    /// A search from the beginning has its answer.
+    fn looked(&self, since: Duration) {
+        let now = self.clock.monotonic();
+        let rest = (now.saturating_sub(since) * FULL_SHARE).clamp(FULL_EVERY, FULL_EVERY_MAX);
+        lock(&self.known).full_at = now + rest;
     }
 
     /// Rows come in the order of priority and number: the last one of a queue is its floor.
@@ -83,7 +105,10 @@ pub(crate) async fn claim(shared: &Shared, wants: &[Want]) -> Result<Vec<Claimed
 }
 
 async fn claim_once(shared: &Shared, wants: &BTreeMap<&QueueName, i64>) -> Result<Vec<Claimed>, Fault> {
-    let taken: Taken = transact!(shared, shared.logs_any(), unit => take(shared, unit.on()?, wants))?;
+    let over = shared.calls.take_over();
+    let body = || async { transact!(shared, shared.logs_any(), unit => take(shared, unit.on()?, wants, &over)) };
+    let taken: Result<Taken, Fault> = body().await;
+    let taken = taken.inspect_err(|_| shared.calls.give_back(over.clone()))?;
     if !taken.claimed.is_empty() {
         shared.tallied();
     }
@@ -97,20 +122,29 @@ struct Taken {
     events: Vec<QueueEvent>,
 }
 
-async fn take(shared: &Shared, on: On<'_>, wants: &BTreeMap<&QueueName, i64>) -> Result<Taken, Fault> {
+async fn take(shared: &Shared, on: On<'_>, wants: &BTreeMap<&QueueName, i64>, over: &Vec<i64>) -> Result<Taken, Fault> {
     let names: Vec<&QueueName> = wants.keys().copied().collect();
     let ids = shared.ids(on, &names).await?;
     let (queues, counts): (Vec<i32>, Vec<i64>) =
         wants.iter().filter_map(|(name, count)| Some((*ids.get(*name)?, *count))).unzip();
     if queues.is_empty() {
+        shared.calls.give_back(over.clone());
         return Ok(Taken::default());
     }
-    let floors = shared.floors.of(&queues);
-    let (priorities, seqs): (Vec<i32>, Vec<i64>) = floors.iter().map(|floor| (floor.priority, floor.seq)).unzip();
+    let search = shared.floors.of(&queues);
+    let (priorities, seqs): (Vec<i32>, Vec<i64>) =
+        search.floors.iter().map(|floor| (floor.priority, floor.seq)).unzip();
     let (cap, lease) = (i64::from(CLAIM_BATCH_MAX), rows::micros(shared.lease()));
     // The number alone is unique; the salt keeps it so where a standby that had not seen it yet took over.
     let salt = (shared.options.entropy.next_u64() & 0xffff) as i64;
-    let rows = shared.run(on, Sql::JobClaim, &[&queues, &counts, &priorities, &seqs, &cap, &lease, &salt]).await?;
+    let rows =
+        shared.run(on, Sql::JobClaim, &[&queues, &counts, &priorities, &seqs, &cap, &lease, &salt, over]).await?;
+    if let Some(row) = rows.first() {
+        shared.calls.began(row.get("claim"), rows.len());
+    }
+    if let Some(since) = search.full {
+        shared.floors.looked(since);
+    }
     shared.floors.raise(&rows);
     let mut taken = Taken::default();
     for row in &rows {
@@ -146,7 +180,7 @@ fn claimed(shared: &Shared, row: &Row) -> Result<(Claimed, Option<QueueEvent>)> 
     let text = |column: &str| row.get::<_, Option<JsonText<'_>>>(column).map(|JsonText(text)| text);
     let settings = rows::settings(text("settings"), job);
     let claimed = Claimed {
-        claim: ClaimRef { queue, token: held::token(&id, job, row.get("claim")), job: id },
+        claim: ClaimRef { queue, token: held::token(&id, job, row.get("claim"), row.get("tid")), job: id },
         name,
         life: life(job, row.get("life")),
         data: rows::json(row.get::<_, JsonText<'_>>("data").0, place("data"))?,

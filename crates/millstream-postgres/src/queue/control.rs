@@ -101,7 +101,7 @@ async fn cancel_in(shared: &Shared, on: On<'_>, queue: &QueueName, id: &JobId) -
     let Some(at) = locate(shared, on, queue, id).await? else { return Ok(Change::default()) };
     // Between two looks it may be claimed or given back: whichever it is then, one of them meets it.
     for _ in 0..LOOKS_MAX {
-        let held = Held { queue: at.queue, job: at.job, claim: 0 };
+        let held = Held { queue: at.queue, job: at.job, claim: 0, place: None };
         let drop = Move { held, kind: Kind::Drop, payload: None, wait: 0 };
         let moved = moves::moves(shared, on, &[drop]).await?;
         if moved.states[0].is_some() {

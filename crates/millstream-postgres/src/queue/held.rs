@@ -1,10 +1,11 @@
-//! Claims as rows know them. The token is a job's number and its claim's, which are unique together.
+//! Claims as rows know them. The token is a job's number and its claim's, which are unique together, and where the claim
+//! left the job's row.
 
 use std::{collections::HashMap, sync::Arc};
 
 use millstream_core::{ClaimRef, JobId, QueueName};
 
-use crate::{fault::Fault, shared::Shared, sql::On};
+use crate::{fault::Fault, rows::Tid, shared::Shared, sql::On};
 
 /// A claim as its row knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -12,19 +13,23 @@ pub(crate) struct Held {
     pub(crate) queue: i32,
     pub(crate) job: i64,
     pub(crate) claim: i64,
+    /// Where the claim left the row, where it is known.
+    pub(crate) place: Option<Tid>,
 }
 
 /// The proof of a claim; it opens this job only, so it holds a mark of its id.
-pub(crate) fn token(id: &JobId, job: i64, claim: i64) -> Arc<str> {
-    format!("{job:x}.{claim:x}.{:x}", mark(id)).into()
+pub(crate) fn token(id: &JobId, job: i64, claim: i64, place: Tid) -> Arc<str> {
+    let Tid { block, line } = place;
+    format!("{job:x}.{claim:x}.{block:x}.{line:x}.{:x}", mark(id)).into()
 }
 
-fn read(claim: &ClaimRef) -> Option<(i64, i64)> {
+fn read(claim: &ClaimRef) -> Option<(i64, i64, Tid)> {
     let mut parts = claim.token.split('.');
     let mut part = || parts.next();
     let (job, number) = (i64::from_str_radix(part()?, 16).ok()?, i64::from_str_radix(part()?, 16).ok()?);
+    let (block, line) = (u32::from_str_radix(part()?, 16).ok()?, u16::from_str_radix(part()?, 16).ok()?);
     let marked = u32::from_str_radix(part()?, 16).ok()? == mark(&claim.job);
-    (marked && part().is_none()).then_some((job, number))
+    (marked && part().is_none()).then_some((job, number, Tid { block, line }))
 }
 
 /// FNV-1a: the same in every process and release.
@@ -42,14 +47,14 @@ pub(crate) async fn held(shared: &Shared, on: On<'_>, claims: &[&ClaimRef]) -> R
 }
 
 fn one(ids: &HashMap<QueueName, i32>, claim: &ClaimRef) -> Option<Held> {
-    let (job, number) = read(claim)?;
-    Some(Held { queue: *ids.get(&claim.queue)?, job, claim: number })
+    let (job, number, place) = read(claim)?;
+    Some(Held { queue: *ids.get(&claim.queue)?, job, claim: number, place: Some(place) })
 }
 
 /// The columns that statements take claims in.
 pub(crate) fn columns(held: impl Iterator<Item = Held>) -> (Vec<i32>, Vec<i64>, Vec<i64>) {
     let mut columns = (Vec::new(), Vec::new(), Vec::new());
-    for Held { queue, job, claim } in held {
+    for Held { queue, job, claim, .. } in held {
         columns.0.push(queue);
         columns.1.push(job);
         columns.2.push(claim);

@@ -9,7 +9,7 @@ use super::held::Held;
 use crate::{
     events,
     fault::Fault,
-    rows::{self, Time},
+    rows::{self, Tid, Time},
     shared::Shared,
     sql::{On, Sql},
 };
@@ -61,6 +61,8 @@ pub(crate) struct Move {
 pub(crate) struct Moved {
     /// By place; `None`: it did not hold.
     pub(crate) states: Vec<Option<JobState>>,
+    /// The claims of those that held one.
+    ended: Vec<i64>,
     ready: BTreeMap<QueueName, i32>,
     pub(crate) events: Vec<QueueEvent>,
 }
@@ -70,6 +72,7 @@ impl Moved {
         if self.states.iter().any(Option::is_some) {
             shared.tallied();
         }
+        shared.calls.ended(self.ended);
         shared.ready(self.ready.iter().map(|(name, id)| (name, *id)));
         shared.tell(self.events);
     }
@@ -108,10 +111,12 @@ async fn complete(shared: &Shared, on: On<'_>, moves: &[Move], moved: &mut Moved
     }
     let (queues, jobs, claims) = super::held::columns(moves.iter().map(|one| one.held));
     let outputs: Vec<Option<&str>> = moves.iter().map(|one| one.payload.as_deref()).collect();
-    for row in shared.run(on, Sql::JobComplete, &[&queues, &jobs, &claims, &outputs]).await? {
-        let place = usize::try_from(row.get::<_, i64>(0) - 1).ok().and_then(|place| moved.states.get_mut(place));
-        if let Some(state) = place {
-            *state = Some(JobState::Completed);
+    let places: Vec<Tid> = moves.iter().filter_map(|one| one.held.place).collect();
+    for row in shared.run(on, Sql::JobComplete, &[&queues, &jobs, &claims, &outputs, &places]).await? {
+        let place = usize::try_from(row.get::<_, i64>(0) - 1).ok();
+        if let Some((place, one)) = place.and_then(|place| Some((place, moves.get(place)?))) {
+            moved.states[place] = Some(JobState::Completed);
+            moved.ended.push(one.held.claim);
         }
     }
     let left = moved.states.iter().enumerate().filter(|(_, state)| state.is_none());
@@ -138,6 +143,9 @@ async fn note(
     let address = rows::at("job_live", &one.held.job);
     let state = rows::state(row.get("target"), address("state"))?;
     moved.states[place] = Some(state);
+    if one.kind != Kind::Drop {
+        moved.ended.push(one.held.claim);
+    }
     let queue = shared.name_found(on, one.held.queue).await?;
     if !state.is_finished() {
         moved.ready.entry(queue.clone()).or_insert(one.held.queue);

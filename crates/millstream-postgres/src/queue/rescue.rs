@@ -29,9 +29,25 @@ pub(crate) async fn rescue(shared: &Shared) -> Result<u64> {
         moved.tell(shared);
         // A batch of which nothing moved is somebody else's by now.
         if found < BATCH || gone == 0 {
-            return Ok(rescued);
+            break;
         }
     }
+    // What is rescued is told whatever becomes of the book: the next rescue tidies it as well.
+    if let Err(error) = tidy(shared).await {
+        tracing::debug!(%error, "the book of claims is tidied later");
+    }
+    Ok(rescued)
+}
+
+async fn tidy(shared: &Shared) -> Result<()> {
+    while shared
+        .call("tidy the book of claims", Sql::BookTidy, &[&BATCH])
+        .await?
+        .first()
+        .is_some_and(|row| row.get("more"))
+    {}
+    shared.calls.forget_older(shared.lease());
+    Ok(())
 }
 
 async fn rescue_batch(shared: &Shared) -> Result<(i64, Moved), Fault> {
@@ -45,7 +61,7 @@ async fn rescue_in(shared: &Shared, on: On<'_>) -> Result<(i64, Moved), Fault> {
     }
     let error = json!({ "message": "the claim's lease ran out: the worker vanished", "code": "lease_expired" });
     let rescue = |row: &tokio_postgres::Row| Move {
-        held: Held { queue: row.get("queue"), job: row.get("job"), claim: row.get("claim") },
+        held: Held { queue: row.get("queue"), job: row.get("job"), claim: row.get("claim"), place: None },
         kind: Kind::Expire,
         payload: Some(error.to_string()),
         wait: 0,
