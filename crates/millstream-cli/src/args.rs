@@ -28,6 +28,17 @@ pub(crate) fn duration(text: &str) -> Result<Duration, String> {
     duration.ok_or_else(|| format!("expected at most ten years, got {text:?}"))
 }
 
+/// A number that is never negative: a position, a version, how many.
+pub(crate) fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("expected a whole number, 0 or more, got {text:?}"))
+}
+
+/// As [`number`], of something that is asked for.
+pub(crate) fn at_least_one(text: &str) -> Result<u64, String> {
+    let number = text.parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("expected a whole number, 1 or more, got {text:?}"))
+}
+
 /// A time for errors about what is none.
 pub(crate) const TIME_EXAMPLE: &str = "2026-11-21T08:00:00Z";
 

@@ -216,3 +216,33 @@ fn what_is_not_there() {
     let ran = world.run(&["events", "append", "orders", "paid", "--expected", "3"]);
     assert_refused(&ran, 1, "error: stream `orders` is at version 0, expected 3\n");
 }
+
+#[test]
+fn numbers_of_the_log_are_never_negative() {
+    let world = World::new();
+    let whole = "expected a whole number, 0 or more, got \"-1\"";
+    for ran in [
+        world.run(&["events", "query", "--after", "-1"]),
+        world.run(&["events", "query", "--up-to", "-1"]),
+        world.run(&["events", "append", "orders", "paid", "--expected", "-1"]),
+        world.run(&["events", "groups", "parked", "billing", "--after", "-1"]),
+    ] {
+        assert_refused(&ran, 2, "error: invalid value '-1' for '--");
+        assert!(ran.stderr.contains(whole), "{}", ran.stderr);
+    }
+    for (command, expected) in [
+        (["events", "tail", "--limit", "0"].as_slice(), "expected a whole number, 1 or more, got \"0\""),
+        (&["events", "retention", "set", "--events", "-1"], "expected a whole number, 1 or more, got \"-1\""),
+        (&["events", "retention", "set", "--age", "-1d"], "expected a number and a unit, such as 500ms"),
+        (&["events", "retention", "set", "--size", "-1MB"], "expected a number and a unit, such as 500MB"),
+        (&["events", "groups", "reset", "billing", "--to", "-1"], "expected now, start, a position, or a time"),
+        (&["events", "query", "--since", "2026-11-21"], "expected a time with its zone, such as"),
+    ] {
+        let ran = world.run(command);
+        assert_refused(&ran, 2, "error: invalid value '");
+        assert!(ran.stderr.contains(expected), "{}", ran.stderr);
+    }
+    assert!(!world.path().join("millstream.db").exists(), "nothing was opened");
+    let ran = world.run(&["events", "retention", "set", "--age", "0s"]);
+    assert_refused(&ran, 1, "error: invalid retention age: got 0ns, expected more than nothing");
+}

@@ -47,8 +47,8 @@ impl Retention {
     ///
     /// [`Error::Invalid`] for the first bound that cannot work.
     pub fn check(&self) -> Result<()> {
-        if self.age.is_some_and(|age| age.is_zero() || age > DELAY_MAX) {
-            return Err(Error::invalid("retention age", self.age, "more than nothing, at most ten years"));
+        if let Some(age) = self.age.filter(|age| age.is_zero() || *age > DELAY_MAX) {
+            return Err(Error::invalid("retention age", age, "more than nothing, at most ten years"));
         }
         if self.bytes == Some(0) {
             return Err(Error::invalid("retention size", 0, "at least 1 byte"));

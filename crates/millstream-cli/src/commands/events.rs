@@ -48,10 +48,10 @@ pub(crate) struct Query {
     #[arg(long = "type", value_name = "TYPE")]
     kinds: Vec<String>,
     /// Only events after this position.
-    #[arg(long, value_name = "POSITION")]
+    #[arg(long, value_name = "POSITION", value_parser = args::number, allow_hyphen_values = true)]
     after: Option<u64>,
     /// Only events up to this position.
-    #[arg(long, value_name = "POSITION")]
+    #[arg(long, value_name = "POSITION", value_parser = args::number, allow_hyphen_values = true)]
     up_to: Option<u64>,
     /// Only events at or after this time.
     #[arg(long, value_name = "TIME", value_parser = args::time)]
@@ -78,7 +78,7 @@ pub(crate) struct Add {
     #[arg(long, value_name = "JSON")]
     data: Option<String>,
     /// Only if the stream holds this many events.
-    #[arg(long, value_name = "VERSION")]
+    #[arg(long, value_name = "VERSION", value_parser = args::number, allow_hyphen_values = true)]
     expected: Option<u64>,
     /// Makes a repeat harmless: a second append under this key writes nothing.
     #[arg(long)]
@@ -103,7 +103,7 @@ pub(crate) struct Tail {
     #[arg(long, short)]
     follow: bool,
     /// End after this many events.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = args::at_least_one, allow_hyphen_values = true)]
     limit: Option<u64>,
 }
 

@@ -276,7 +276,7 @@ async fn a_subscription_from_a_time_trusts_no_clients_clock() {
 }
 
 const LETTERS: [&str; 16] =
-    ["a", "A", "b", "_", "%", "\\", ":", "-", "é", "e\u{301}", "ß", "ss", "\u{1F980}", "\u{10FFFF}", "'", "?x"];
+    ["a", "A", "b", "_", "%", "\\", ":", "-", "é", "e\u{301}", "ß", "ss", "\u{1F980}", "\u{10FFFF}", "'", " x"];
 
 /// Whatever the database's collation, a prefix is the bytes that a name begins with.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -89,7 +89,7 @@ pub(crate) struct Aside {
     /// The group.
     group: GroupName,
     /// Only events after this position.
-    #[arg(long, value_name = "POSITION", default_value_t = 0)]
+    #[arg(long, value_name = "POSITION", default_value_t = 0, value_parser = crate::args::number, allow_hyphen_values = true)]
     after: u64,
     /// How many.
     #[arg(long, value_name = "N", default_value_t = PAGE_ROWS_DEFAULT, value_parser = clap::value_parser!(u32).range(1..=i64::from(PAGE_ROWS_MAX)))]

@@ -7,7 +7,7 @@ use millstream::{EventStore, Retention as Bounds, RetentionInfo};
 use serde_json::json;
 
 use crate::{
-    args::duration,
+    args::{at_least_one, duration},
     failure::Failure,
     output::{Output, Table, plain, time_or_dash},
     session::Session,
@@ -30,13 +30,13 @@ pub(crate) enum Retention {
 #[group(required = true, multiple = true)]
 pub(crate) struct Set {
     /// Events go when they are older, such as 30d.
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
     age: Option<Duration>,
     /// The oldest events go while the log is larger with its indexes, such as 500MB or 10GB.
-    #[arg(long, value_name = "BYTES", value_parser = bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = bytes, allow_hyphen_values = true)]
     size: Option<u64>,
     /// The oldest events go while the log holds more.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = at_least_one, allow_hyphen_values = true)]
     events: Option<u64>,
     /// Nothing ever goes.
     #[arg(long, conflicts_with_all = ["age", "size", "events"])]

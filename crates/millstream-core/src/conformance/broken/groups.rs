@@ -47,7 +47,8 @@ impl Broken {
     }
 
     fn member(&self, member: &Member) -> Result<Member> {
-        Ok(Member { group: self.named(&member.group)?, ..member.clone() })
+        let id = if self.has(Fault::NameIsMember) { member.consumer.as_str().into() } else { member.id.clone() };
+        Ok(Member { group: self.named(&member.group)?, id, ..member.clone() })
     }
 
     /// A reference as the inner store knows it.

@@ -242,6 +242,8 @@ faults! {
     GreedyShare,
     /// A member that is gone keeps what it had.
     ImmortalMembers,
+    /// Consumers of one name are one member.
+    NameIsMember,
     /// A read says that it looked up to the log's end, wherever it stopped.
     UpToHead,
     /// A group is given events of every stream and type.

@@ -9,9 +9,12 @@ use std::{
 use jiff::SignedDuration;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 
-use super::groups::{consumer, group, spec};
+use super::{
+    groups::{consumer, group, spec},
+    worker::OneThread,
+};
 use crate::{
     Append, Backoff, CancelReason, Effects, Error, EventOf, GroupConsumer, GroupContext, GroupInfo, GroupOptions,
     GroupSpec, Groups, JobError, ManualClock, NewEvent, PartitionRead, Poison, ProjectionTable, ReadFrom, StartFrom, Stores, Timestamp, clock::{Clock, Sleep},
@@ -988,6 +991,157 @@ cases! {
         ensure_matches!(refused, Err(Error::Invalid { .. }), "what is no name");
         let refused = groups.subscribe_external("in:*", "g", "mine", run, Duration::ZERO).await;
         ensure_matches!(refused, Err(Error::Invalid { .. }), "no poll at all");
+        Ok(())
+    }
+
+    /// Consumers of one name are two members, as where every process of a service is started alike: they share the work,
+    /// and one goes on when the other leaves.
+    #[breaks_on(NameIsMember, GreedyShare)]
+    #[needs(Groups)]
+    async fn one_name_may_be_two_members(world: &World) -> Checked {
+        let second = world.second().await?;
+        let (spec, deeds) = (inputs(4), Deeds::default());
+        let one = doing(&groups_of(world, world)?, &spec, "same", &deeds).await?;
+        let other = doing(&groups_of(world, &second)?, &spec, "same", &deeds).await?;
+        let shared = |info: &GroupInfo| info.members.iter().map(|member| member.partitions).eq([2, 2]);
+        until_info(world, "two members with two each", shared).await?;
+        feed(world, 9, 40).await?;
+        until(world, "every event", || async { Ok((deeds.count() >= 40).then_some(())) }).await?;
+        one.unsubscribe().await?;
+        feed(world, 9, 20).await?;
+        until(world, "every event", || async { Ok((deeds.count() >= 60).then_some(())) }).await?;
+        other.unsubscribe().await?;
+        ensure_eq!(deeds.by_stream(), fed(world).await?, "what was done, by stream");
+        Ok(())
+    }
+
+    /// A handler that blocks every thread of its runtime for three leases keeps its partitions, and writes its effects.
+    #[breaks_on(BeatForgets)]
+    #[needs(Groups)]
+    async fn a_handler_that_blocks_every_thread_keeps_its_partitions(world: &World) -> Checked {
+        feed(world, 1, 2).await?;
+        let started = watch::Sender::new(false);
+        let mut starts = started.subscribe();
+        let (release, blocked) = std::sync::mpsc::channel::<()>();
+        let blocked = Arc::new(Mutex::new(blocked));
+        let run = move |event: EventOf<Value>, _: GroupContext| {
+            started.send_replace(true);
+            // Not an await: the runtime's only thread is gone until the case gives it back.
+            let _ = blocked.lock().unwrap_or_else(PoisonError::into_inner).recv();
+            async move { Ok::<_, JobError>(copied(&event)) }
+        };
+        let (runtime, groups, second) = (OneThread::new()?, groups_of(world, world)?, world.second().await?);
+        let (told, joined) = oneshot::channel();
+        runtime.get().spawn(async move { told.send(groups.consume_each(inputs(1), consumer("blocked"), run).await) });
+        let blocking = world.within("the consumer", joined).await???;
+        world.within("the start", starts.wait_for(|started| *started)).await??;
+        // Another process looks, and would take them.
+        let heir = copying(&groups_of(world, &second)?, &inputs(1), "heir").await?;
+        let looks = second.events.groups()?;
+        let look = async || looks.group(&group("g")).await?.ok_or_else(|| Failure::new("the group is gone"));
+        let before = look().await?.partitions.remove(0);
+        for _ in 0..9 {
+            world.advance(LEASE / 3).await?;
+            let now = world.now().await?;
+            until(world, "a beat of both", || async {
+                let members = look().await?.members;
+                Ok((members.len() == 2 && members.iter().all(|member| member.last_seen >= now)).then_some(()))
+            })
+            .await?;
+        }
+        let after = look().await?.partitions.remove(0);
+        ensure_eq!((after.epoch, after.owner), (before.epoch, before.owner), "the owner three leases later");
+        drop(release);
+        until_copied(world, 2).await?;
+        let (told, left) = oneshot::channel();
+        runtime.get().spawn(async move { told.send(blocking.unsubscribe().await) });
+        world.within("the end", left).await???;
+        heir.unsubscribe().await?;
+        ensure_eq!(copies(world).await?, fed(world).await?, "copies, by stream");
+        Ok(())
+    }
+
+    /// The first event of the log may be the one that always fails: a cursor before every event is a place like any other.
+    #[breaks_on(LostParked, ForgetsFailures)]
+    #[needs(Groups)]
+    async fn the_first_event_of_all_may_be_the_bad_one(world: &World) -> Checked {
+        for kind in ["bad", "e", "e"] {
+            world.append("in:s", kind).await?;
+        }
+        world.append("in:t", "e").await?;
+        let (tried, store) = (Tried::default(), world.events.groups()?);
+        for (poison, handled, aside) in [
+            (Poison::Stop, 0, &[][..]),
+            (Poison::ParkEvent, 3, &[1][..]),
+            (Poison::ParkStream, 1, &[1, 2, 3][..]),
+        ] {
+            let spec = GroupSpec { name: group(poison.as_str()), attempts: 2, poison, ..inputs(1) };
+            let running = tried.consumer(&groups_of(world, world)?, &spec, "c").await?;
+            let ended = until(world, &format!("the end of {poison}"), || async {
+                let info = store.group(&spec.name).await?.ok_or_else(|| Failure::new("the group is gone"))?;
+                Ok((info.partitions[0].halted || info.lag == 0).then_some(info))
+            })
+            .await?;
+            running.unsubscribe().await?;
+            let copied: usize = tried.copies(world, &spec).await?.values().map(Vec::len).sum();
+            ensure_eq!((copied, tried.tries(&spec)), (handled, 2), "what was handled, and the tries, by {poison}");
+            let parked: Vec<u64> = store.parked(&spec.name, 0, 10).await?.iter().map(|one| one.position).collect();
+            ensure_eq!(parked, aside, "what was put aside by {poison}");
+            if poison == Poison::Stop {
+                ensure_eq!((ended.partitions[0].position, ended.lag), (0, ended.head), "where it halted");
+            }
+        }
+        Ok(())
+    }
+
+    /// A group whose pattern finds nothing is not behind: its cursors go with the log, so that nobody waits for it.
+    #[breaks_on(StillCursor, GroupIgnoresPattern)]
+    #[needs(Groups)]
+    async fn a_pattern_that_finds_nothing_holds_up_nothing(world: &World) -> Checked {
+        let spec = GroupSpec { pattern: pattern("nobody:*"), ..spec(4) };
+        let deeds = Deeds::default();
+        let consumer = doing(&groups_of(world, world)?, &spec, "c", &deeds).await?;
+        for round in 1..=3 {
+            feed(world, 5, 20).await?;
+            let at_end = |info: &GroupInfo| info.head == round * 20 && info.lag == 0;
+            let info = until_info(world, "cursors at the log's end", at_end).await?;
+            ensure_eq!((info.oldest, info.parked), (None, 0), "what waits");
+        }
+        consumer.unsubscribe().await?;
+        ensure_eq!(deeds.count(), 0, "events that were handled");
+        Ok(())
+    }
+
+    /// Ten thousand streams are handled once each, by members that share them.
+    #[breaks_on(SkippedEvent, GroupOfOne)]
+    #[needs(Groups)]
+    async fn ten_thousand_streams_are_shared(world: &World) -> Checked {
+        const STREAMS: usize = 10_000;
+        let second = world.second().await?;
+        let (spec, deeds) = (inputs(16), Deeds::default());
+        let mut running = Vec::new();
+        for handle in [&**world, &second] {
+            let (deeds, options) = (deeds.clone(), GroupOptions { batch: 200, ..options(world) });
+            let run = move |events: Vec<EventOf<Value>>, _: GroupContext| {
+                events.iter().for_each(|event| deeds.note(event));
+                async { Ok::<_, JobError>(Effects::default()) }
+            };
+            running.push(groups_with(handle, options)?.consume_batch(spec.clone(), consumer("c"), run).await?);
+        }
+        let even = |info: &GroupInfo| info.members.iter().map(|member| member.partitions).eq([8, 8]);
+        until_info(world, "two members with eight each", even).await?;
+        for from in (0..STREAMS).step_by(1_000) {
+            let names = (from..from + 1_000).map(|n| stream(&format!("in:{n}")));
+            let batch: Vec<Append> = names.map(|name| Append::one(name, NewEvent::new("e", Value::Null))).collect();
+            world.events.append(&batch).await?;
+        }
+        until(world, "every event", || async { Ok((deeds.count() >= STREAMS).then_some(())) }).await?;
+        until_info(world, "cursors at the log's end", |info| info.lag == 0).await?;
+        for consumer in running {
+            consumer.unsubscribe().await?;
+        }
+        let done = deeds.by_stream();
+        ensure_eq!((done.len(), deeds.count()), (STREAMS, STREAMS), "streams, and events that were handled");
         Ok(())
     }
 }

@@ -111,14 +111,14 @@ fn obedient(workers: &WorkerManager) -> Checked<mpsc::UnboundedReceiver<JobConte
 }
 
 /// A runtime with one thread for handlers to block, shut down in the background however the case ends.
-struct OneThread(Option<tokio::runtime::Runtime>);
+pub(super) struct OneThread(Option<tokio::runtime::Runtime>);
 
 impl OneThread {
-    fn new() -> std::io::Result<Self> {
+    pub(super) fn new() -> std::io::Result<Self> {
         tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().map(Some).map(Self)
     }
 
-    fn get(&self) -> &tokio::runtime::Runtime {
+    pub(super) fn get(&self) -> &tokio::runtime::Runtime {
         self.0.as_ref().expect("taken by drop only")
     }
 }
