@@ -108,6 +108,7 @@ const RIDES: &[(&str, &[&str])] = &[
     ("find", &["job_common_pkey", "boss_job_pkey"]),
     ("page", &["job_common_i15"]),
     ("backoff", &["job_common_pkey"]),
+    ("due", &["job_common_i14"]),
 ];
 
 async fn plan(client: &Client, text: &str) -> String {
@@ -115,7 +116,8 @@ async fn plan(client: &Client, text: &str) -> String {
     let count = "select cardinality(parameter_types) from pg_prepared_statements where name = 'planned'";
     let count: i32 = client.query_one(count, &[]).await.unwrap().get(0);
     let nulls = vec!["null"; usize::try_from(count).unwrap()].join(", ");
-    let rows = client.simple_query(&format!("explain execute planned({nulls})")).await.unwrap();
+    let nulls = if nulls.is_empty() { nulls } else { format!("({nulls})") };
+    let rows = client.simple_query(&format!("explain execute planned{nulls}")).await.unwrap();
     client.batch_execute("deallocate planned").await.unwrap();
     let line = |message: &SimpleQueryMessage| match message {
         SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
@@ -281,6 +283,35 @@ async fn a_queue_unknown_to_the_statistics_costs_no_more() {
         fill(&client).await;
         check(&client, &format!("on the statistics of an empty table, on {version}")).await;
         cheap(&client, &format!("on the statistics of an empty table, on {version}")).await;
+        store.close().await.unwrap();
+    }
+}
+
+/// The look for the next due time costs no more where the statistics know finished jobs alone.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_look_for_the_next_due_time_reads_no_backlog() {
+    for (version, database) in world::databases() {
+        let (store, client, _driver) = opened(&database.url()).await;
+        client.batch_execute(SESSION).await.unwrap();
+        client.batch_execute("alter table pgboss.job_common set (autovacuum_enabled = off)").await.unwrap();
+        fill(&client).await;
+        client.batch_execute("update pgboss.job_common set state = 'completed'").await.unwrap();
+        client.batch_execute("vacuum full analyze pgboss.job_common").await.unwrap();
+        fill(&client).await;
+        client
+            .batch_execute(
+                "update pgboss.job_common set start_after = now() + interval '1 day' where state = 'created'",
+            )
+            .await
+            .unwrap();
+        let text = statement("due");
+        let look = format!("explain (analyze, buffers, format json) {text}");
+        let json: Value = client.query_one(&look, &[]).await.unwrap().get(0);
+        let looked = touched(&json[0]["Plan"]);
+        assert!(looked <= 200, "a look touches {looked} pages on {version}");
+        let found: bool =
+            client.query_one(&format!("select x.at is not null from ({text}) x"), &[]).await.unwrap().get(0);
+        assert!(found, "the next due time on {version}");
         store.close().await.unwrap();
     }
 }
