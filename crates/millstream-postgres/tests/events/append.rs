@@ -27,11 +27,13 @@ async fn a_stream_that_exists_is_no_new_one() {
         ours.store.append(&[event("numbered", "e").expecting(0)]).await.unwrap();
         ours.store.append(&[event("in log", "e")]).await.unwrap();
         ours.store.head().await.unwrap();
+        ours.hold_sequencer().await;
         run(&ours.client, &ours.append("in inbox", "e")).await;
         assert_eq!(ours.ask("select count(*) from {schema}.queue_event_inbox").await, 1);
         for stream in ["numbered", "in log", "in inbox"] {
             assert_eq!(actual(ours.store.append(&[event(stream, "e").expecting(0)]).await), Some(1), "{stream}");
         }
+        ours.release_sequencer().await;
 
         // One that a plain append is just beginning.
         for (ends, wanted) in [("commit", Some(1)), ("rollback", None)] {

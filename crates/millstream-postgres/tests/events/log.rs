@@ -62,6 +62,15 @@ impl Ours {
         run(&self.client, &self.fill(text)).await;
     }
 
+    /// Keeps what is committed from here on in the inbox, until `release_sequencer`.
+    pub(crate) async fn hold_sequencer(&self) {
+        self.run("select pg_advisory_lock(hashtext('{schema}.sequencer'), 0)").await;
+    }
+
+    pub(crate) async fn release_sequencer(&self) {
+        self.run("select pg_advisory_unlock(hashtext('{schema}.sequencer'), 0)").await;
+    }
+
     /// One number.
     pub(crate) async fn ask(&self, text: &str) -> i64 {
         ask(&self.client, &self.fill(text)).await

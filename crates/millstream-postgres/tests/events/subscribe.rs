@@ -229,8 +229,10 @@ async fn a_subscriber_that_pauses_reads_no_further_than_its_buffer() {
 async fn a_subscription_from_now_skips_what_is_committed_and_not_numbered() {
     for (_, database) in world::databases() {
         let ours = Ours::open(&database.url(), "now").await;
+        ours.hold_sequencer().await;
         ours.run("select {schema}.append('s', '[{\"type\": \"before\"}]')").await;
         assert_eq!(ours.ask("select count(*) from {schema}.queue_event_inbox").await, 1);
+        ours.release_sequencer().await;
         let mut reader = follow(&ours.store, StartFrom::Now).await;
         ours.store.append(&[event("s", "after")]).await.unwrap();
         assert_eq!(reader.until("after").await, ["after"]);
