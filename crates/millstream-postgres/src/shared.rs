@@ -252,14 +252,20 @@ impl Shared {
     }
 
     fn learn(&self, found: &[Row]) -> Result<()> {
-        let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
-        for row in found {
-            let id: i32 = row.get("id");
-            let name: QueueName = rows::word(row.get("name"), rows::at("queue", &id)("name"))?;
-            queues.ids.insert(name.clone(), id);
-            queues.names.insert(id, name);
+        found.iter().try_for_each(|row| self.named(row.get("id"), row.get("name")).map(drop))
+    }
+
+    /// Learns the name of a queue, as a statement's own rows have it: who would ask for it after a statement that was a
+    /// commit by itself might be cut off between the two, with the jobs moved and nobody told.
+    pub(crate) fn named(&self, id: i32, name: &str) -> Result<QueueName> {
+        if let Some(known) = self.name(id) {
+            return Ok(known);
         }
-        Ok(())
+        let name: QueueName = rows::word(name, rows::at("queue", &id)("name"))?;
+        let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
+        queues.ids.insert(name.clone(), id);
+        queues.names.insert(id, name.clone());
+        Ok(name)
     }
 
     /// There may be work for these queues' workers, or an earlier due time: told after the commit.

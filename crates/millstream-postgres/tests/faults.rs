@@ -3,9 +3,9 @@
 use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use millstream_core::{
-    Append, Bus, Effects, EventQuery, EventStore, JobContext, JobError, JobId, JobName, JobState, JobStore, NewEvent,
-    NewJob, Outcome, Pattern, QueueName, QueueProvider, Settlement, StartFrom, Store, StoreOptions, Stores, StreamName,
-    Verdict, Want, WorkerManager, WorkerOptions,
+    Append, Bus, Effects, EventQuery, EventStore, JobContext, JobError, JobEvents, JobId, JobName, JobState, JobStore,
+    NewEvent, NewJob, Outcome, Pattern, QueueName, QueueProvider, Settlement, StartFrom, Store, StoreOptions, Stores,
+    StreamName, Timestamp, Verdict, Want, WorkerManager, WorkerOptions,
 };
 use millstream_postgres::{PostgresOptions, PostgresStore, schema};
 use millstream_servers::{
@@ -19,6 +19,8 @@ use serde_json::json;
 mod again;
 #[path = "world/book.rs"]
 mod book;
+#[path = "world/time.rs"]
+mod time;
 mod world;
 
 use again::lasting;
@@ -292,6 +294,55 @@ async fn a_bus_goes_on_when_its_store_is_back() {
     let stored: Vec<_> = store.query(&EventQuery::of(Pattern::All)).await.unwrap();
     assert_eq!(stored.iter().map(|event| &*event.kind).collect::<Vec<_>>(), ["before", "after"]);
     store.close().await.unwrap();
+}
+
+/// Where only requests get lost, what is answered with "unavailable" was not done: by a handle that met the queue for the
+/// first time, too, and has to learn its name on the way.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_cut_off_moved_no_job() {
+    let database = postgres::v15().create_database();
+    let (client, _driver) = world::connect(&database.url()).await;
+    let owner = PostgresStore::connect(PostgresOptions::new(database.url()), StoreOptions::default()).await.unwrap();
+    let proxy = Proxy::start(database.address()).unwrap();
+    let through = PostgresOptions::new(database.url_through(proxy.address())).pool_size(1);
+    // Each statement is a commit by itself.
+    let options = StoreOptions { job_events: JobEvents::Off, ..StoreOptions::default() };
+    let mut now = Timestamp::now();
+    let mut cuts = 0;
+    for (messages, promoting) in (0..48).flat_map(|messages| [(messages, false), (messages, true)]) {
+        client.batch_execute(&time::set_time("millstream", now)).await.unwrap();
+        owner.enqueue(&[job(), job().delay(owner.lease())]).await.unwrap();
+        owner.claim(&[Want { queue: q(), at_most: 1 }]).await.unwrap().remove(0);
+        now = now.checked_add(owner.lease() * 2).unwrap();
+        client.batch_execute(&time::set_time("millstream", now)).await.unwrap();
+
+        let stranger = PostgresStore::connect(through.clone(), options.clone()).await.unwrap();
+        hearing(&stranger).await;
+        proxy.cut_after(Direction::ToServer, messages);
+        let answer = match promoting {
+            true => stranger.promote_due().await.map(drop),
+            false => stranger.rescue().await.map(|rescued| assert_eq!(rescued, 1)),
+        };
+        proxy.heal().unwrap();
+        let counts = owner.counts(&q()).await.unwrap();
+        let left = if promoting { counts.delayed } else { counts.active };
+        match answer {
+            // The look at what is due next comes after the commit, and after what is told of it.
+            Err(error) if left == 0 && error.to_string().contains("look for due jobs") => {}
+            Err(error) if left == 0 => panic!("done, and answered so after {messages} messages: {error}"),
+            Err(error) => assert!(error.is_transient(), "{error}"),
+            Ok(()) => assert_eq!(left, 0, "after {messages} messages"),
+        }
+        cuts += u32::from(left > 0);
+        stranger.close().await.unwrap();
+        owner.rescue().await.unwrap();
+        owner.promote_due().await.unwrap();
+        for _ in 0..2 {
+            settle(&owner).await;
+        }
+    }
+    assert!(cuts > 8, "the cuts met the calls: {cuts}");
+    owner.close().await.unwrap();
 }
 
 /// Registers for the next wake-up before it does something, and waits for it.

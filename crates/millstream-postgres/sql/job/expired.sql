@@ -3,7 +3,7 @@
 with clock as materialized (
     select {schema}.now() as now
 )
-select l.queue, l.job, l.claim
+select l.queue, l.job, l.claim, (select q.name from {schema}.queue q where q.id = l.queue) as queue_name
 from clock c cross join {schema}.job_book b cross join lateral unnest(b.jobs) as u(job)
      cross join lateral (
          select j.queue, j.job, j.claim, j.lease_until from {schema}.job_live j

@@ -17,7 +17,8 @@ with clock as materialized (
     insert into {schema}.queue_tally (queue, waiting, delayed)
     select r.queue, count(*), -count(*) from ready r group by r.queue
 )
-select r.queue, r.job, r.attempt, c.now, c.watched, b.name, b.id
+select r.queue, r.job, r.attempt, c.now, c.watched, b.name, b.id,
+       (select q.name from {schema}.queue q where q.id = r.queue) as queue_name
 from ready r cross join clock c left join lateral (
     select j.name, {schema}.job_id(j.key, j.id, j.created_at) as id
     from {schema}.job j where j.queue = r.queue and j.id = r.job offset 0) b on true

@@ -66,7 +66,7 @@ async fn promote_in(shared: &Shared, on: On<'_>) -> Result<Promoted, Fault> {
     let mut promoted = Promoted { count: rows.len(), ..Promoted::default() };
     for row in &rows {
         let (queue, job): (i32, i64) = (row.get("queue"), row.get("job"));
-        let name = shared.name_found(on, queue).await?;
+        let name = shared.named(queue, row.get("queue_name"))?;
         if row.get("watched") || shared.logs(QueueEventKind::Waiting) {
             let attempt = u32::try_from(row.get::<_, i32>("attempt")).unwrap_or(0);
             promoted.events.push(moves::happened(&name, QueueEventKind::Waiting, row, job, attempt, None)?);

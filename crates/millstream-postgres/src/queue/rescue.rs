@@ -59,6 +59,9 @@ async fn rescue_in(shared: &Shared, on: On<'_>) -> Result<(i64, Moved), Fault> {
     if expired.is_empty() {
         return Ok((0, Moved::default()));
     }
+    for row in &expired {
+        shared.named(row.get("queue"), row.get("queue_name"))?;
+    }
     let error = json!({ "message": "the claim's lease ran out: the worker vanished", "code": "lease_expired" });
     let rescue = |row: &tokio_postgres::Row| Move {
         held: Held { queue: row.get("queue"), job: row.get("job"), claim: row.get("claim"), place: None },
