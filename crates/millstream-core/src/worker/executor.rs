@@ -201,7 +201,7 @@ impl<T> Drop for Caught<'_, T> {
     }
 }
 
-fn text_of(panic: &(dyn Any + Send)) -> &str {
+pub(crate) fn text_of(panic: &(dyn Any + Send)) -> &str {
     panic
         .downcast_ref::<&str>()
         .copied()

@@ -18,6 +18,7 @@ use super::{
     context::JobContext,
     engine::{Engine, STOP_PATIENCE, in_time},
     executor::JobExecutor,
+    guarded::Guarded,
     handler::{Handler, JobError, Typed},
     heart::Heart,
     held::Held,
@@ -198,6 +199,7 @@ impl WorkerManager {
             Phase::Closed => return Err(Error::Closed { what: "worker manager" }),
             Phase::Running(_) | Phase::OwnLoops(_) => return Ok(()),
         }
+        let jobs: Arc<dyn JobStore> = Arc::new(Guarded(jobs));
         let options = &self.shared.options;
         let held = Arc::new(Held::new(jobs.lease()));
         let heart = Arc::new(Mutex::new(Heart::start(jobs.clone(), held.clone(), options.clock.clone())?));

@@ -19,12 +19,15 @@
 //!   plus the lease, less a margin.
 //! - The **keeper** brings back the jobs of crashed holders, and lets delayed jobs and schedules start at their time.
 //!
+//! A call of the store that panics is a call that failed, for all four of them.
+//!
 //! A job's cancellation token fires when its claim is lost, when somebody cancels it, when it times out, or when the
 //! worker stops ([`CancelReason`]).
 
 pub(crate) mod context;
 mod engine;
 pub(crate) mod executor;
+mod guarded;
 pub(crate) mod handler;
 mod heart;
 mod held;

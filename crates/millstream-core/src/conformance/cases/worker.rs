@@ -229,6 +229,42 @@ cases! {
         Ok(workers.close_all().await?)
     }
 
+    /// A call of the store that panics is a call that failed: the worker goes on, and nothing is lost.
+    #[breaks_on(LostJob)]
+    async fn a_store_that_panics_stops_no_worker(world: &World) -> Checked {
+        let calls = ["wait", "claim", "settle", "progress", "promote_due", "fire_schedules", "rescue", "beat"];
+        let observed = Arc::new(Observed::over(world.jobs.clone()).panicking_once_in(calls));
+        let mut beats = observed.beats();
+        let manager = WorkerManager::with_work(stores(world), Work::Shared(observed.clone()), options(world));
+        let (report, mut started) = mpsc::unbounded_channel();
+        manager.register(&q(), &name("work"), move |_: Value, ctx: JobContext| {
+            let (go, wait) = oneshot::channel::<()>();
+            let _ = report.send(go);
+            async move {
+                ctx.progress(json!(50));
+                Ok::<_, JobError>(wait.await.is_ok())
+            }
+        })?;
+        manager.start().await?;
+        for n in 0..3 {
+            let added = world.add(job()).await?;
+            let go = next(world, "a start after the panic of a claim", &mut started).await?;
+            if n == 0 {
+                // One that panics, and the next.
+                for step in [LEASE / 3, LEASE / 12] {
+                    let seen = *beats.borrow_and_update();
+                    world.advance(step).await?;
+                    world.within("a beat", beats.wait_for(|beats| *beats > seen)).await??;
+                }
+            }
+            let _ = go.send(());
+            ensure_eq!(ended(world, &added).await?.state, JobState::Completed, "job {n}");
+        }
+        world.within("the stop", manager.close_all()).await??;
+        ensure_eq!(observed.calm(), Vec::<&str>::new(), "calls that did not panic");
+        Ok(())
+    }
+
     /// An attempt that outlasts the job's timeout fails, and its token has fired.
     #[breaks_on(BareClaim, ForgetsResults)]
     async fn an_attempt_that_outlasts_its_timeout_fails(world: &World) -> Checked {
