@@ -37,6 +37,26 @@ impl Error for Cause {
     }
 }
 
+/// Why there is no connection, and where to.
+#[derive(Debug)]
+pub(crate) struct Unreached {
+    /// Hosts, database and user.
+    pub(crate) place: String,
+    pub(crate) cause: Cause,
+}
+
+impl fmt::Display for Unreached {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no connection to {}: {}", self.place, self.cause)
+    }
+}
+
+impl Error for Unreached {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.cause)
+    }
+}
+
 /// An error, and what it is because of, as far as each says something new.
 fn chain(error: &(dyn Error + 'static), f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut told = error.to_string();

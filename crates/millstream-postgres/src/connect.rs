@@ -1,14 +1,19 @@
 //! Opening connections: where to, with how much TLS, and in which runtime they live.
 
-use std::{path::PathBuf, pin::Pin};
+use std::{net::SocketAddr, path::PathBuf, pin::Pin};
 
 use millstream_core::{Error, Result};
 use tokio::{runtime::Handle, task::JoinHandle};
-use tokio_postgres::{Client, Config, Connection, Socket, config::SslMode as DriverMode, tls::MakeTlsConnect};
+use tokio_postgres::{
+    Client, Config, Connection, Socket,
+    config::{Host, SslMode as DriverMode},
+    tls::MakeTlsConnect,
+};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::{
     cause::Cause,
+    fault::Fault,
     options::PostgresOptions,
     tls::{self, SslMode},
 };
@@ -138,8 +143,17 @@ impl Connector {
         &self.home
     }
 
+    /// What the driver says to a connection that could not be opened, and where to.
+    pub(crate) fn fault(&self, error: tokio_postgres::Error) -> Fault {
+        Fault::Unreached { place: place(&self.config), error }
+    }
+
     /// Opens a connection in the runtime of the caller, who polls the wire.
-    pub(crate) async fn open(&self) -> Result<(Client, Wire), tokio_postgres::Error> {
+    pub(crate) async fn open(&self) -> Result<(Client, Wire), Fault> {
+        self.open_raw().await.map_err(|error| self.fault(error))
+    }
+
+    async fn open_raw(&self) -> Result<(Client, Wire), tokio_postgres::Error> {
         match self.config.connect(self.tls.clone()).await {
             Err(_) if self.mode == SslMode::Allow => {
                 let mut config = self.config.clone();
@@ -151,7 +165,7 @@ impl Connector {
 
     /// Opens a connection at home, and sets its session up.
     async fn open_pooled(&self) -> Result<(Client, JoinHandle<()>), tokio_postgres::Error> {
-        let (client, wire) = self.open().await?;
+        let (client, wire) = self.open_raw().await?;
         // Owned by the pooled object, which ends it.
         let driver = self.home.spawn(async move {
             if let Err(error) = wire.await {
@@ -163,6 +177,25 @@ impl Connector {
         }
         Ok((client, driver))
     }
+}
+
+/// Hosts with their ports, database and user, for a person.
+fn place(config: &Config) -> String {
+    let (hosts, addresses) = (config.get_hosts(), config.get_hostaddrs());
+    let port = |at: usize| config.get_ports().get(at).or(config.get_ports().first()).copied().unwrap_or(5432);
+    let named = |at: usize| match (hosts.get(at), addresses.get(at)) {
+        (_, Some(address)) => SocketAddr::new(*address, port(at)).to_string(),
+        (Some(Host::Tcp(host)), None) if host.contains(':') => format!("[{host}]:{}", port(at)),
+        (Some(Host::Tcp(host)), None) => format!("{host}:{}", port(at)),
+        (Some(Host::Unix(directory)), None) => format!("{}/.s.PGSQL.{}", directory.display(), port(at)),
+        (None, None) => String::new(),
+    };
+    let all: Vec<String> = (0..hosts.len().max(addresses.len())).map(named).collect();
+    let any = if all.len() > 1 { "any of " } else { "" };
+    let who = [("database", config.get_dbname()), ("user", config.get_user())];
+    let who: Vec<String> = who.iter().filter_map(|(what, name)| Some(format!("{what} `{}`", (*name)?))).collect();
+    let who = if who.is_empty() { String::new() } else { format!(" ({})", who.join(", ")) };
+    format!("{any}{}{who}", all.join(", "))
 }
 
 /// The pool's way to a connection.
@@ -195,7 +228,7 @@ impl deadpool_postgres::Connect for Pooled {
 
 #[cfg(test)]
 mod tests {
-    use tokio_postgres::config::{Host, TargetSessionAttrs};
+    use tokio_postgres::config::TargetSessionAttrs;
 
     use super::*;
 

@@ -3,7 +3,7 @@
 use millstream_core::Error;
 use tokio_postgres::error::SqlState;
 
-use crate::cause::Cause;
+use crate::cause::{Cause, Unreached};
 
 /// The store's name in errors and logs.
 pub(crate) const KIND: &str = "postgres";
@@ -19,6 +19,13 @@ pub(crate) enum Fault {
     Refused(Error),
     /// What the driver says.
     Driver(tokio_postgres::Error),
+    /// No connection could be opened.
+    Unreached {
+        /// Where to: hosts, database and user, never the password.
+        place: String,
+        /// What the driver says.
+        error: tokio_postgres::Error,
+    },
     /// Something changed between two statements that have to agree.
     Raced,
 }
@@ -41,7 +48,7 @@ impl Fault {
         let error = match self {
             Self::Driver(error) => error,
             Self::Raced => return true,
-            Self::Refused(_) => return false,
+            Self::Refused(_) | Self::Unreached { .. } => return false,
         };
         let stale =
             |code: &SqlState| *code == SqlState::FEATURE_NOT_SUPPORTED || *code == SqlState::INVALID_SQL_STATEMENT_NAME;
@@ -59,7 +66,7 @@ impl Fault {
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
             Self::Refused(error) => !error.is_transient() && !matches!(error, Error::Closed { .. }),
-            Self::Raced => false,
+            Self::Raced | Self::Unreached { .. } => false,
             Self::Driver(error) => {
                 error.code().is_some_and(|code| code.code().starts_with("22") || code.code().starts_with("23"))
                     || version_conflict(error).is_some()
@@ -72,6 +79,9 @@ impl Fault {
         match self {
             Self::Refused(error) => error,
             Self::Driver(error) => told(error, doing.into()),
+            Self::Unreached { place, error } => {
+                Error::unavailable(KIND, doing, Unreached { place, cause: Cause(error) })
+            }
             Self::Raced => Error::unavailable(KIND, doing, "other transactions kept getting in between"),
         }
     }

@@ -156,7 +156,7 @@ impl Shared {
         }
         self.pool.get().await.map_err(|error| match error {
             PoolError::Closed => closed().into(),
-            PoolError::Backend(error) => Fault::Driver(error),
+            PoolError::Backend(error) => self.connector.fault(error),
             other => Error::unavailable(KIND, "get a connection", other).into(),
         })
     }

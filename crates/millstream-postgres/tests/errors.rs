@@ -4,7 +4,7 @@ use std::net::TcpListener;
 
 use millstream_core::{Error, JobName, NewJob, QueueName, QueueProvider, Result, Store, StoreOptions};
 use millstream_postgres::{PostgresOptions, PostgresStore};
-use millstream_servers::postgres;
+use millstream_servers::{Mode, Postgres, postgres};
 use serde_json::json;
 
 const SECRET: &str = "Tr0ub4dor";
@@ -32,7 +32,12 @@ fn as_user(url: &str, user: &str) -> String {
 async fn a_refused_login_says_what_the_server_said() {
     let database = postgres::v15().create_database();
     let text = told(&connect(&as_user(&database.url(), "nobody")).await.unwrap_err());
-    let expected = "postgres failed to connect: password authentication failed for user \"nobody\" (SQLSTATE 28P01)";
+    let (_, place) = database.url().split_once('@').map(|(user, rest)| (user.to_owned(), rest.to_owned())).unwrap();
+    let (host, name) = place.split_once('/').unwrap();
+    let expected = format!(
+        "postgres failed to connect: no connection to {host} (database `{name}`, user `nobody`): \
+         password authentication failed for user \"nobody\" (SQLSTATE 28P01)"
+    );
     assert_eq!(text, expected);
 
     let text = told(&connect(&format!("{}_gone", database.url())).await.unwrap_err());
@@ -43,8 +48,48 @@ async fn a_refused_login_says_what_the_server_said() {
 async fn a_server_that_is_not_there_is_told_with_its_reason() {
     let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let text = told(&connect(&format!("postgres://app:{SECRET}@{free}/app")).await.unwrap_err());
-    assert!(text.starts_with("postgres failed to connect: error connecting to server: "), "{text}");
+    let place = format!("no connection to {free} (database `app`, user `app`): error connecting to server: ");
+    assert!(text.starts_with(&format!("postgres failed to connect: {place}")), "{text}");
     assert!(text.to_lowercase().contains("refused"), "{text}");
+}
+
+#[tokio::test]
+async fn every_host_that_was_tried_is_named() {
+    let free = [0; 2].map(|_| TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap());
+    let hosts = free.map(|free| free.to_string());
+    for url in [
+        format!("postgres://app:{SECRET}@{}/jobs", hosts.join(",")),
+        format!(
+            "host=127.0.0.1,127.0.0.1 port={},{} user=app dbname=jobs password={SECRET}",
+            free[0].port(),
+            free[1].port()
+        ),
+    ] {
+        let text = told(&connect(&url).await.unwrap_err());
+        let place = format!("no connection to any of {} (database `jobs`, user `app`): ", hosts.join(", "));
+        assert!(text.contains(&place), "{text}");
+    }
+    let text = told(&connect(&format!("host=/nowhere port=5433 user=app password={SECRET}")).await.unwrap_err());
+    assert!(text.contains("no connection to /nowhere/.s.PGSQL.5433 (user `app`): "), "{text}");
+}
+
+#[tokio::test]
+async fn a_server_that_went_away_is_named() {
+    let mut server = Postgres::start(*postgres::available().last().unwrap()).unwrap();
+    let address = server.address();
+    let url = format!("postgres://postgres:{}@{address}/postgres", server.password());
+    let store = connect(&url).await.unwrap();
+    server.stop(Mode::Kill).unwrap();
+    // The connections of the pool break first, each for one caller.
+    let text = loop {
+        let error = store.queues().await.unwrap_err();
+        assert!(error.is_transient(), "{error}");
+        if error.to_string().contains("no connection to") {
+            break error.to_string();
+        }
+    };
+    assert!(text.contains(&format!("{address} (database `postgres`, user `postgres`): ")), "{text}");
+    assert!(!text.contains(server.password()), "a password in: {text}");
 }
 
 #[tokio::test]
