@@ -142,23 +142,35 @@ fn kept(info: &RetentionInfo) -> String {
         true => "set for every process",
         false => "as this configuration says",
     };
-    let Bounds { age, bytes, events } = info.retention;
-    let age = age.map(|age| format!("for {}", length(age)));
-    let bytes = bytes.map(|bytes| format!("at most {}", size(bytes)));
-    let events = events.map(|events| format!("at most {events} of them"));
-    let bounds: Vec<String> = [age, bytes, events].into_iter().flatten().collect();
-    match bounds.is_empty() {
-        true => format!("events are kept for ever, {by}"),
-        false => format!("events are kept {}, {by}", bounds.join(", ")),
+    format!("the log keeps {} ({by})", bounds(&info.retention))
+}
+
+fn bounds(Bounds { age, bytes, events }: &Bounds) -> String {
+    let newest = match events {
+        Some(1) => Some("the newest event".to_owned()),
+        Some(events) => Some(format!("the newest {events} events")),
+        None => None,
+    };
+    match (newest, bytes.map(size), age.map(length)) {
+        (None, None, None) => "events for ever".to_owned(),
+        (Some(newest), None, None) => newest,
+        (None, Some(size), None) => format!("the newest {size} of events"),
+        (None, None, Some(age)) => format!("events for {age}"),
+        (Some(newest), Some(size), None) => format!("{newest}, at most {size}"),
+        (Some(newest), None, Some(age)) => format!("{newest}, for at most {age}"),
+        (None, Some(size), Some(age)) => format!("the newest {size} of events, for at most {age}"),
+        (Some(newest), Some(size), Some(age)) => format!("{newest}, at most {size}, for at most {age}"),
     }
 }
 
 /// A duration in the unit it was most likely given in.
 fn length(age: Duration) -> String {
     let millis = age.as_millis();
-    let units = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m"), (1_000, "s")];
-    let unit = units.into_iter().find(|(unit, _)| millis.is_multiple_of(*unit));
-    unit.map_or_else(|| format!("{millis}ms"), |(unit, letter)| format!("{}{letter}", millis / unit))
+    let units = [(86_400_000, "day"), (3_600_000, "hour"), (60_000, "minute"), (1_000, "second"), (1, "millisecond")];
+    let (unit, name) = units.into_iter().find(|(unit, _)| millis.is_multiple_of(*unit)).unwrap_or(units[4]);
+    let number = millis / unit;
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {name}{plural}")
 }
 
 /// A size in the greatest unit that fits.
@@ -190,7 +202,22 @@ mod tests {
 
     #[test]
     fn ages_are_said_as_they_were_given() {
-        let said = ["30d", "36h", "90m", "61s", "1500ms"].map(|text| length(duration(text).expect(text)));
-        assert_eq!(said, ["30d", "36h", "90m", "61s", "1500ms"]);
+        let said = ["30d", "1d", "36h", "90m", "61s", "1500ms"].map(|text| length(duration(text).expect(text)));
+        assert_eq!(said, ["30 days", "1 day", "36 hours", "90 minutes", "61 seconds", "1500 milliseconds"]);
+    }
+
+    #[test]
+    fn bounds_are_said_in_a_sentence() {
+        let day = Some(Duration::from_secs(86_400));
+        let said = |age, bytes, events| bounds(&Bounds { age, bytes, events });
+        assert_eq!(said(None, None, None), "events for ever");
+        assert_eq!(said(day, None, None), "events for 1 day");
+        assert_eq!(said(None, None, Some(1)), "the newest event");
+        assert_eq!(said(None, None, Some(2)), "the newest 2 events");
+        assert_eq!(said(None, Some(10 << 30), None), "the newest 10 GB of events");
+        assert_eq!(said(day, None, Some(2)), "the newest 2 events, for at most 1 day");
+        assert_eq!(said(None, Some(1 << 20), Some(2)), "the newest 2 events, at most 1 MB");
+        assert_eq!(said(day, Some(1 << 20), None), "the newest 1 MB of events, for at most 1 day");
+        assert_eq!(said(day, Some(1 << 20), Some(2)), "the newest 2 events, at most 1 MB, for at most 1 day");
     }
 }
