@@ -147,9 +147,38 @@ impl StreamName {
 }
 
 name! {
-    /// The name of a consumer group.
-    GroupName, "group name", "1 to 255 bytes without control characters",
-    |text| (1..=GROUP_NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
+    /// The name of a consumer group, such as `billing`. A `*` would look like a pattern, and a space like two names.
+    ///
+    /// ```
+    /// use millstream_core::GroupName;
+    ///
+    /// assert!(GroupName::new("billing/eu").is_ok());
+    /// assert_eq!(
+    ///     GroupName::new("order:*").unwrap_err().to_string(),
+    ///     "invalid group name: got \"order:*\", expected 1 to 255 bytes without white space, control characters and `*`"
+    /// );
+    /// ```
+    GroupName, "group name", "1 to 255 bytes without white space, control characters and `*`",
+    |text| is_stored_group(text) && !text.contains(|char: char| char == '*' || char.is_whitespace())
+}
+
+fn is_stored_group(text: &str) -> bool {
+    (1..=GROUP_NAME_BYTES_MAX).contains(&text.len()) && !text.chars().any(char::is_control)
+}
+
+impl GroupName {
+    /// The name of a group that is in a store already: it may have a `*` or spaces, from before those were refused.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] unless it is 1 to 255 bytes without control characters.
+    pub fn stored(text: impl Into<Arc<str>>) -> Result<Self> {
+        let text = text.into();
+        match is_stored_group(&text) {
+            true => Ok(Self(text)),
+            false => Err(Error::invalid("group name", &*text, "1 to 255 bytes without control characters")),
+        }
+    }
 }
 
 name! {

@@ -1,6 +1,6 @@
 //! Names: what is accepted is exactly what their documentation says.
 
-use millstream_core::{JobId, JobName, Pattern, QueueName, StreamName};
+use millstream_core::{GroupName, JobId, JobName, Pattern, QueueName, StreamName};
 use proptest::prelude::*;
 
 /// Text that is mostly near the border of what is valid.
@@ -39,6 +39,14 @@ proptest! {
         if let Ok(name) = StreamName::new(text.as_str()) {
             prop_assert_eq!(Pattern::new(name.as_str()).unwrap(), Pattern::Exact(name));
         }
+    }
+
+    #[test]
+    fn a_group_name_is_as_documented(text in text()) {
+        let stored = (1..=255).contains(&text.len()) && !text.chars().any(char::is_control);
+        prop_assert_eq!(GroupName::stored(text.as_str()).is_ok(), stored);
+        let valid = stored && !text.contains('*') && !text.chars().any(char::is_whitespace);
+        prop_assert_eq!(GroupName::new(text.as_str()).is_ok(), valid);
     }
 
     #[test]

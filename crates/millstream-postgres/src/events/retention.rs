@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use deadpool_postgres::Object;
-use millstream_core::{Result, Retention, RetentionHold, RetentionInfo};
+use millstream_core::{GroupName, Result, Retention, RetentionHold, RetentionInfo};
 use tokio_postgres::{Row, error::SqlState};
 
 use super::{partitions, query};
@@ -68,7 +68,8 @@ pub(crate) async fn look(shared: &Shared) -> Result<RetentionInfo> {
         let group: &str = row.get("group_name");
         let place = rows::at("queue_event_groups", &group);
         let needs = rows::count(row.get("needs"), place("pos"))?;
-        Ok(RetentionHold::new(rows::word(group, place("name"))?, needs, first, due))
+        let name = GroupName::stored(group).map_err(|error| place("name").corrupt(error))?;
+        Ok(RetentionHold::new(name, needs, first, due))
     };
     Ok(RetentionInfo {
         retention,

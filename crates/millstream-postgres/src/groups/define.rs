@@ -35,7 +35,7 @@ pub(super) fn spec(row: &Row) -> Result<GroupSpec> {
     let lease: u64 = rows::count(row.get("lease"), place("lease"))?;
     let kinds: Vec<&str> = row.get("types");
     Ok(GroupSpec {
-        name: rows::word(name, place("name"))?,
+        name: GroupName::stored(name).map_err(corrupt("name"))?,
         pattern: Pattern::new(row.get("pattern")).map_err(corrupt("pattern"))?,
         kinds: kinds.into_iter().map(Into::into).collect(),
         partitions: rows::count(i64::from(row.get::<_, i32>("partitions")), place("partitions"))?,

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use millstream_core::{Error, Result, Retention, RetentionHold, RetentionInfo, Timestamp};
+use millstream_core::{Error, GroupName, Result, Retention, RetentionHold, RetentionInfo, Timestamp};
 use rusqlite::{Connection, params};
 
 use super::query::{self, Extent};
@@ -109,7 +109,8 @@ fn holds(conn: &Connection, first: u64, due: u64) -> Result<Vec<RetentionHold>, 
     let hold = |(name, needs): (String, i64)| {
         let place = rows::at("queue_event_groups", &name);
         let needs = rows::count(needs, place("pos"))?;
-        Ok(RetentionHold::new(rows::word(name.clone(), place("name"))?, needs, first, due))
+        let group = GroupName::stored(name.as_str()).map_err(|error| place("name").corrupt(error))?;
+        Ok(RetentionHold::new(group, needs, first, due))
     };
     found.into_iter().map(hold).collect()
 }

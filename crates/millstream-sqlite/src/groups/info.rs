@@ -20,7 +20,8 @@ pub(super) fn list(conn: &Connection, now: Timestamp) -> Result<Vec<GroupInfo>, 
     let names = conn.all(sql::GROUPS_LIST, [], |row| row.get::<_, String>(0))?;
     let mut groups = Vec::with_capacity(names.len());
     for name in names {
-        let name: GroupName = rows::word(name.clone(), rows::at("queue_event_groups", &name)("name"))?;
+        let place = rows::at("queue_event_groups", &name);
+        let name = GroupName::stored(name.as_str()).map_err(|error| place("name").corrupt(error))?;
         groups.extend(info(conn, &name, now)?);
     }
     Ok(groups)

@@ -41,7 +41,7 @@ impl Broken {
     /// The original design: every consumer is a group of its own, with a checkpoint of its own. So each sees all.
     fn named(&self, group: &GroupName) -> Result<GroupName> {
         if self.has(Fault::GroupOfOne) {
-            return GroupName::new(format!("{group}~{}", self.number));
+            return GroupName::stored(format!("{group}~{}", self.number));
         }
         Ok(group.clone())
     }
@@ -144,6 +144,9 @@ impl GroupStore for Broken {
         let mut groups = self.groups_inner()?.list_groups().await?;
         if self.has(Fault::ReversedListing) {
             groups.reverse();
+        }
+        if self.has(Fault::HidesOldNames) {
+            groups.retain(|info| GroupName::new(info.name.as_str()).is_ok());
         }
         Ok(groups)
     }

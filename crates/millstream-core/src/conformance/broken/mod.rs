@@ -264,6 +264,8 @@ faults! {
     IgnoredReset,
     /// A group is never behind.
     LyingLag,
+    /// Groups whose names would be refused today are not listed.
+    HidesOldNames,
     // State.
     /// A value stays as it was first written.
     StaleState,

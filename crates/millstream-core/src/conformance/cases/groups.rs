@@ -600,6 +600,30 @@ cases! {
         Ok(())
     }
 
+    /// A group whose name would be refused today, from before it was, is seen, steered and deleted like any other.
+    #[breaks_on(HidesOldNames)]
+    #[needs(Groups)]
+    async fn a_group_of_an_older_name_can_be_seen_and_deleted(world: &World) -> Checked {
+        let groups = store(world)?;
+        append(world, &["s"]).await?;
+        ensure_matches!(GroupName::new("order: *"), Err(Error::Invalid { .. }), "a name with a space and a star");
+        let name = GroupName::stored("order: *")?;
+        ensure!(groups.ensure_group(&GroupSpec { name: name.clone(), ..spec(1) }).await?, "it was made");
+        let listed: Vec<GroupName> = groups.list_groups().await?.into_iter().map(|info| info.name).collect();
+        ensure_eq!(listed, std::slice::from_ref(&name), "the groups");
+        let Some(info) = groups.group(&name).await? else { return Err(Failure::new("the group is not seen")) };
+        ensure_eq!(info.name, name, "the group that was asked for");
+        let holds: Vec<GroupName> = world.events.retention().await?.holds.into_iter().map(|hold| hold.group).collect();
+        ensure_eq!(holds, std::slice::from_ref(&name), "who is waited for");
+        let before = info.partitions.first().map(|partition| partition.epoch);
+        ensure_eq!(groups.reset_group(&name, StartFrom::Now).await?, 1, "where it goes on");
+        let after = groups.group(&name).await?.and_then(|info| info.partitions.first().map(|partition| partition.epoch));
+        ensure!(after > before, "a reset is a new epoch: {after:?} after {before:?}");
+        ensure!(groups.delete_group(&name).await?, "it was there");
+        ensure!(groups.list_groups().await?.is_empty(), "it is gone");
+        Ok(())
+    }
+
     /// A group that does not exist is nothing for who looks, and an error for who works.
     #[breaks_on(MissingIsError)]
     #[needs(Groups)]
