@@ -18,6 +18,22 @@ fn answer(world: &World, url: &str, args: &[&str]) -> Vec<Value> {
     text.lines().map(|line| serde_json::from_str(line).expect("a line of JSON")).collect()
 }
 
+/// Postgres numbers events after their commit; who appends one is told its position all the same.
+#[test]
+fn an_append_tells_the_position_of_its_event() {
+    let database = postgres::v15().create_database();
+    let (world, url) = (World::new(), database.url());
+    for (stream, key, position) in [("a", "k1", 1), ("b", "k2", 2), ("a", "k3", 3)] {
+        let told = answer(&world, &url, &["events", "append", stream, "happened", "--key", key]);
+        assert_eq!(told, [json!({ "version": null, "positions": [position, position], "duplicate": false })]);
+    }
+    let told = answer(&world, &url, &["events", "append", "c", "happened", "--data", "1.0", "--expected", "0"]);
+    assert_eq!(told, [json!({ "version": 1, "positions": [4, 4], "duplicate": false })]);
+    // What was written by somebody else, some time ago, is not looked for.
+    let again = answer(&world, &url, &["events", "append", "a", "happened", "--key", "k1"]);
+    assert_eq!(again, [json!({ "version": null, "positions": null, "duplicate": true })]);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_command_works_what_node_sent() {
     for version in postgres::available() {

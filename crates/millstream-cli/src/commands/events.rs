@@ -177,19 +177,38 @@ impl Add {
         if let (Some(run), Some(flow)) = (&self.run_id, &self.flow) {
             event = event.run(run.as_str(), flow.as_str());
         }
-        let mut append = Append::one(self.stream.clone(), event);
+        let after = session.stores.events.head().await?;
+        let mut append = Append::one(self.stream.clone(), event.clone());
         append.expected = self.expected;
         append.key = self.key.as_deref().map(Into::into);
-        for appended in session.stores.events.append(&[append]).await? {
+        for mut appended in session.stores.events.append(&[append]).await? {
+            if appended.positions.is_none() && !appended.duplicate {
+                appended.positions = self.position(session, after, &event).await.map(|position| (position, position));
+            }
             let position = appended.positions.map_or_else(|| "-".to_owned(), |(first, _)| first.to_string());
             session.output.either(&appended, || position)?;
             if appended.duplicate {
                 session.output.talk("nothing was written: this key was used before");
             } else if appended.positions.is_none() {
-                session.output.talk("written; this store gives the position after the commit");
+                session.output.talk("written; its position is not known yet");
             }
         }
         Ok(())
+    }
+
+    /// The event's position in a store that numbers events after their commit: a query numbers what is committed. `None`
+    /// where that does not find it: the event is written, and the command has done what it was told.
+    async fn position(&self, session: &Session, after: u64, event: &NewEvent) -> Option<u64> {
+        let query = EventQuery {
+            kinds: vec![event.kind.clone()],
+            after: Some(after),
+            ..EventQuery::of(Pattern::Exact(self.stream.clone()))
+        };
+        let since = session.stores.events.query(&query).await.ok()?;
+        // Where others append to the stream at this moment, by what is in it.
+        let is_it = |found: &&Event| found.data == event.data && found.run_id == event.run_id;
+        let found = if since.len() == 1 { since.first() } else { since.iter().find(is_it) };
+        found.map(|found| found.id)
     }
 }
 
