@@ -94,19 +94,19 @@ pub(crate) struct JobOptionArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(ATTEMPTS_MAX)))]
     attempts: Option<u32>,
     /// The wait between attempts: `fixed:10s`, or `exponential:1s..1h` with jitter as in `exponential:1s..1h:0.5`.
-    #[arg(long, value_name = "BACKOFF", value_parser = backoff)]
+    #[arg(long, value_name = "BACKOFF", value_parser = backoff, allow_hyphen_values = true)]
     backoff: Option<Backoff>,
     /// Smaller runs first.
     #[arg(long, value_name = "N", allow_hyphen_values = true)]
     priority: Option<i32>,
     /// How long one attempt may take.
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
     timeout: Option<Duration>,
     /// Once completed: `always`, `never`, how many are kept, or for how long.
-    #[arg(long, value_name = "WHEN", value_parser = removal)]
+    #[arg(long, value_name = "WHEN", value_parser = removal, allow_hyphen_values = true)]
     remove_on_complete: Option<Removal>,
     /// Once failed or cancelled: the same.
-    #[arg(long, value_name = "WHEN", value_parser = removal)]
+    #[arg(long, value_name = "WHEN", value_parser = removal, allow_hyphen_values = true)]
     remove_on_fail: Option<Removal>,
     /// The group whose running jobs it is counted with: a customer's, an account's.
     #[arg(long, value_name = "GROUP", value_parser = group)]
@@ -143,8 +143,13 @@ pub(crate) fn json(flag: &str, text: &str) -> Result<Value, Failure> {
 pub(crate) fn json_file(flag: &str, path: &str) -> Result<Value, Failure> {
     let name = if path == "-" { "stdin" } else { path };
     let bytes = read(path)?;
-    let value = serde_json::from_slice(&bytes)
-        .map_err(|error| Failure::new(format!("{flag} {name}: got something else ({error}), expected JSON")))?;
+    let value = serde_json::from_slice(&bytes).map_err(|error| {
+        let got = match shortened(&String::from_utf8_lossy(&bytes), GOT_CHARS_MAX) {
+            text if text.is_empty() => "nothing".to_owned(),
+            text => format!("{text:?} ({error})"),
+        };
+        Failure::new(format!("{flag} {name}: got {got}, expected JSON"))
+    })?;
     lines::fits(&value).map_err(|why| Failure::new(format!("{flag} {name}: {why}")))?;
     Ok(value)
 }

@@ -57,6 +57,10 @@ impl From<Error> for Failure {
         let mut cause = error.source();
         while let Some(next) = cause {
             let text = next.to_string();
+            // How Postgres's driver begins to repeat what the message has said.
+            if text == "db error" {
+                break;
+            }
             // Most errors already print their source.
             if !failure.message.contains(&text) {
                 failure.causes.push(format!("caused by: {text}"));

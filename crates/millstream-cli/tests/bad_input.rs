@@ -148,7 +148,28 @@ fn an_invalid_name() {
     let ran = world.run(&["enqueue", "mail", "--run-at", "9999-01-01T00:00:00Z"]);
     assert_refused(&ran, 1, "error: invalid jobs[0]: time to run at: got 9999-01-01T00:00:00Z, expected a time before");
     assert_refused(&world.run(&["enqueue", "mail", "--delay", "5"]), 2, "error: invalid value '5' for '--delay");
+    for (flag, value) in [("--delay", "-5s"), ("--timeout", "-1s"), ("--backoff", "-1s"), ("--remove-on-fail", "-1d")] {
+        let ran = world.run(&["enqueue", "mail", flag, value]);
+        assert_refused(&ran, 2, &format!("error: invalid value '{value}' for '{flag} <"));
+    }
+    let ran = world.run(&["work", "--queue", "mail", "--exec", "true", "--grace", "-5s"]);
+    assert_refused(&ran, 2, "error: invalid value '-5s' for '--grace <DURATION>'");
+    assert_refused(
+        &world.run(&["enqueue", "mail", "--data", "-"]),
+        1,
+        "error: --data stdin: got nothing, expected JSON",
+    );
     assert_refused(&world.run(&["events", "query", "a*b"]), 2, "error: invalid value 'a*b'");
+    for name in ["a b", "order:*"] {
+        let ran = world.run(&["events", "groups", "create", name]);
+        assert_refused(
+            &ran,
+            2,
+            &format!("error: invalid value '{name}' for '<GROUP>': invalid group name: got \"{name}\""),
+        );
+        let ran = world.run(&["events", "groups", "delete", name]);
+        assert_refused(&ran, 1, &format!("error: there is no group `{name}`\n"));
+    }
 }
 
 #[test]

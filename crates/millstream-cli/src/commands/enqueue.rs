@@ -35,7 +35,7 @@ pub(crate) struct Enqueue {
     #[arg(long, value_name = "ID")]
     id: Option<JobId>,
     /// Wait this long before the first attempt: `500ms`, `10s`, `5m`, `2h`, `1d`.
-    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "run_at")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, conflicts_with = "run_at", allow_hyphen_values = true)]
     delay: Option<Duration>,
     /// Run at this time: `2026-11-21T08:00:00Z`.
     #[arg(long, value_name = "TIME", value_parser = args::time)]

@@ -57,10 +57,10 @@ pub(crate) struct Work {
     #[arg(long)]
     drain: bool,
     /// How long running jobs may take to end when the worker stops.
-    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    #[arg(long, value_name = "DURATION", value_parser = duration, allow_hyphen_values = true)]
     grace: Option<Duration>,
     /// How long a job waits whose command exits with 75.
-    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s")]
+    #[arg(long, value_name = "DURATION", value_parser = duration, default_value = "30s", allow_hyphen_values = true)]
     snooze: Duration,
 }
 
