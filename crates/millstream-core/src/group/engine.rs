@@ -125,8 +125,8 @@ impl Engine {
                 Some(done) = self.tasks.join_next() => self.take(done),
                 seen = self.seen.changed() => match seen {
                     Ok(()) => self.see(),
-                    // The heart is gone, and with it the right to go on.
-                    Err(_) => break,
+                    // The heart is gone, and with it the right to go on: it panicked.
+                    Err(_) => self.end = Some(Error::unavailable("consumer", "go on", "its heartbeat ended")),
                 },
                 () = awaited(&mut waiting) => {
                     waiting = None;

@@ -291,7 +291,7 @@ struct Running {
     handled: mpsc::UnboundedReceiver<u64>,
     /// What its beats bring, which never come by themselves.
     seen: watch::Sender<Seen>,
-    _task: JoinSet<Result<()>>,
+    task: JoinSet<Result<()>>,
 }
 
 fn run(store: &Arc<Scripted>, free: u16) -> Running {
@@ -322,7 +322,7 @@ fn run_with(store: &Arc<Scripted>, free: u16, options: GroupOptions) -> Running 
     let (held, stop) = (Arc::new(Held::new(LEASE)), CancellationToken::new());
     let mut task = JoinSet::new();
     task.spawn(Engine::new(Arc::new(runner), held, watched, view, stop, watch::Sender::new(0)).run());
-    Running { handled, seen, _task: task }
+    Running { handled, seen, task }
 }
 
 impl Running {
@@ -347,6 +347,14 @@ async fn a_signal_is_never_missed_and_costs_one_read() {
     // Beside those of the signals: the first look of the loop, and that of the claim.
     let reads = *store.reads.borrow();
     assert!(reads <= 2_002, "{reads} reads for 2000 signals");
+}
+
+#[tokio::test]
+async fn a_consumer_whose_heartbeat_is_gone_says_so() {
+    let Running { seen, mut task, .. } = run(&Scripted::new(true), 1);
+    drop(seen);
+    let ended = tokio::time::timeout(PATIENCE, task.join_next()).await.expect("it ends").unwrap().unwrap();
+    assert!(ended.is_err_and(|error| error.to_string().contains("its heartbeat ended")));
 }
 
 #[tokio::test]
