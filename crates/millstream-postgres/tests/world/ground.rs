@@ -18,7 +18,10 @@ use millstream_core::{Error, Result, Timestamp};
 use millstream_postgres::PostgresOptions;
 use millstream_servers::Database;
 use tokio::runtime::{Handle, Runtime};
-use tokio_postgres::{Client, NoTls, types::Type};
+use tokio_postgres::{
+    Client, NoTls,
+    types::{ToSql, Type},
+};
 
 use super::time;
 
@@ -112,10 +115,10 @@ impl Grounds {
             );
             ground.run(&now).await?;
         }
-        let schemas: Vec<String> = ground.schemas(self.boss).collect();
-        let text = "select ground.lay($1, $2)";
-        let laid = ground.client.query_typed(text, &[(&ground.schema, Type::TEXT), (&schemas, Type::TEXT_ARRAY)]).await;
-        laid.map_err(failed)?;
+        let (name, schemas, aside) = (&ground.schema, ground.schemas(self.boss), aside(&ground.schema));
+        let given: &[(&(dyn ToSql + Sync), Type)] =
+            &[(name, Type::TEXT), (&schemas, Type::TEXT_ARRAY), (&aside, Type::TEXT)];
+        ground.client.query_typed("select ground.lay($1, $2, $3)", given).await.map_err(failed)?;
         Ok(ground)
     }
 }
@@ -125,10 +128,15 @@ pub(crate) fn boss(schema: &str) -> String {
     format!("{schema}_boss")
 }
 
+/// The schema of what is known of one of ours, and of the one beside it.
+fn aside(schema: &str) -> String {
+    format!("{schema}_aside")
+}
+
 impl Ground {
     /// Brings it back to what it was when it was new. False: it is no longer of use.
     async fn clear(&self) -> Result<bool> {
-        let text = format!("select ground.clear_{}()", self.schema);
+        let text = format!("select {}.clear()", aside(&self.schema));
         for _ in 0..TRIES_MAX {
             let found: Option<String> = self.client.query_typed(&text, &[]).await.map_err(failed)?[0].get(0);
             match found.as_deref() {
@@ -141,18 +149,18 @@ impl Ground {
         Ok(false)
     }
 
-    fn schemas(&self, has_boss: bool) -> impl Iterator<Item = String> {
-        [Some(self.schema.clone()), has_boss.then(|| boss(&self.schema))].into_iter().flatten()
+    fn schemas(&self, has_boss: bool) -> Vec<String> {
+        [Some(self.schema.clone()), has_boss.then(|| boss(&self.schema))].into_iter().flatten().collect()
     }
 
     async fn drop(self, has_boss: bool) -> Result<()> {
-        let dropped: Vec<String> = self.schemas(has_boss).collect();
         let text = format!(
             "select pg_terminate_backend(pid) from pg_stat_activity \
              where datname = current_database() and application_name = '{}'; \
-             drop schema {} cascade",
+             drop schema {}, {} cascade",
             self.schema,
-            dropped.join(", ")
+            self.schemas(has_boss).join(", "),
+            aside(&self.schema)
         );
         // A session that is just ending, or a vacuum, may hold what is to be dropped.
         for _ in 1..TRIES_MAX {

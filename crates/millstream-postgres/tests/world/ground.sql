@@ -1,13 +1,12 @@
--- What gives a schema from one trial to the next: made once in a database, in a schema of its own.
+-- What gives schemas from one trial to the next: made once in a database, in a schema of its own.
 --
 -- `lay` is called when a trial's schemas were just brought up. It notes what they consist of and what they hold, and writes
 -- the function that brings them back to that. That one names every table itself, so that a session that called it once has
 -- its plans; it is called before each trial.
 create schema ground;
 
--- What every table and sequence held when it was new: how many rows, and a digest of them.
+-- What a table or sequence holds: how many rows, and a digest of them.
 create type ground.content as (name text, holds text);
-create table ground.born (ground text, name text, holds text, primary key (ground, name));
 
 -- A digest of what the schemas consist of: objects by number, so that one that was dropped and made again is another;
 -- their columns, checks, indexes and triggers; the texts of their functions. Every look is by an index from the schemas
@@ -36,83 +35,86 @@ begin
     select md5(string_agg(text, e'\n' order by text)) from line);
 end $$;
 
--- Writes `ground.clear_<name>()` for these schemas as they stand, without the table `trial_time`: every trial begins with
--- setting that. It answers null when they are as new, else why they are not:
--- - `busy`: a session of an earlier trial is still there, and might write;
--- - `reshaped`: an earlier trial made or dropped something;
+-- Makes the schema `p_aside`, for the schemas `p_schemas` as they stand, without their table `trial_time`: every trial begins
+-- with setting that. In it is `clear()`. It answers null when the schemas are as new, else why they are not:
+-- - `busy`: a session that calls itself `p_name` is still there, and might write;
+-- - `reshaped`: an earlier trial made, changed or dropped something;
 -- - what a table or sequence holds that it did not hold when it was new: a mistake in here.
-create function ground.lay(p_name text, p_schemas text[]) returns void language plpgsql as $lay$
+create function ground.lay(p_name text, p_schemas text[], p_aside text) returns void language plpgsql as $lay$
 declare
-    r       record;
-    v_clear text := '';
-    v_holds text := '';
-    v_rows  boolean;
-    v_full  text;
-    v_kept  text;
+    r         record;
+    v_is_used boolean;
+    v_is_big  text;
+    v_kept    text;
     v_columns text;
-    v_start record;
+    v_start   record;
+    v_empty   text := '';
+    v_restore text := '';
+    v_rewind  text := '';
+    v_holds   text[];
 begin
+    execute format('create schema %I', p_aside);
     for r in
-        select c.oid, c.relkind, format('%I.%I', n.nspname, c.relname) as name,
-               c.reltoastrelid, n.nspname || '.' || c.relname as plain
+        select c.oid, c.relkind = 'S' as is_sequence, c.reltoastrelid as toast, n.nspname || '.' || c.relname as plain,
+               format('%I.%I', n.nspname, c.relname) as name
         from pg_class c join pg_namespace n on n.oid = c.relnamespace
         where n.nspname = any (p_schemas) and c.relkind in ('r', 'S') and c.relname <> 'trial_time'
-        -- Sequences last, and tables that others name first.
-        order by c.relkind desc, n.nspname, c.relname
+        -- What others refer to comes last. Not without triggers instead: to switch them off costs the session its plans.
+        order by exists (select from pg_constraint f where f.confrelid = c.oid and f.conrelid <> c.oid)
     loop
-        if r.relkind = 'S' then
+        if r.is_sequence then
             execute format('select last_value, is_called from %s', r.name) into v_start;
-            v_clear := v_clear || format(
-                e'if (select (last_value, is_called) <> (%s, %L::boolean) from %s) then perform setval(%L, %s, %L); end if;\n',
-                v_start.last_value, v_start.is_called, r.name, r.name, v_start.last_value, v_start.is_called);
-            v_holds := v_holds || format(
-                e'union all select %L, (select last_value || \' \' || is_called from %s)\n', r.plain, r.name);
+            v_rewind := v_rewind || format(
+                e'if (select (last_value, is_called) <> (%1$s, %2$L::boolean) from %3$s) then\n'
+                '    perform setval(%3$L, %1$s, %2$L);\nend if;\n',
+                v_start.last_value, v_start.is_called, r.name);
+            v_holds := v_holds || format($$select %L, (select last_value || ' ' || is_called from %s)$$, r.plain, r.name);
             continue;
         end if;
-        execute format('select exists (select from %s)', r.name) into v_rows;
         v_holds := v_holds || format(
-            e'union all select %L, (select count(*) || \' \' || coalesce(md5(string_agg(t::text, e\'\\n\' order by t::text)), \'\') '
-            'from %s t)\n', r.plain, r.name);
+            $$select %L, (select count(*) || ' ' || coalesce(md5(string_agg(t::text, ' ' order by t::text)), '') from %s t)$$,
+            r.plain, r.name);
         -- Few rows are deleted, because new files cost more. Many are cut off, so that no trial walks over another's dead.
-        v_full := format('pg_relation_size(%s) + pg_relation_size(%s) > 65536', r.oid, r.reltoastrelid);
-        if not v_rows then
-            v_clear := v_clear || format(
-                e'if %s then truncate %s cascade; elsif exists (select from %s) then delete from %s; end if;\n',
-                v_full, r.name, r.name, r.name);
+        v_is_big := format('pg_relation_size(%s) + coalesce(pg_relation_size(%s), 0) > 65536', r.oid, r.toast);
+        execute format('select exists (select from %s)', r.name) into v_is_used;
+        if not v_is_used then
+            v_empty := v_empty || format(
+                e'if %1$s then\n    truncate %2$s cascade;\nelsif exists (select from %2$s) then\n    delete from %2$s;\nend if;\n',
+                v_is_big, r.name);
             continue;
         end if;
-        v_kept := format('ground.%I', r.plain);
+        v_kept := format('%I.%I', p_aside, r.plain);
         execute format('create table %s as table %s', v_kept, r.name);
         select string_agg(quote_ident(a.attname), ', ' order by a.attnum) into v_columns from pg_attribute a
         where a.attrelid = r.oid and a.attnum > 0 and not a.attisdropped and a.attgenerated = '';
-        -- Behind the others, because who cuts those off may take these along.
-        v_clear := v_clear || format(
-            e'if exists ((select t::text from %1$s t except all select k::text from %2$s k) '
-            'union all (select k::text from %2$s k except all select t::text from %1$s t)) then\n'
+        v_restore := v_restore || format(
+            e'if exists ((select t::text from %1$s t except all select k::text from %2$s k)\n'
+            '    union all (select k::text from %2$s k except all select t::text from %1$s t)) then\n'
             '    if %3$s then truncate %1$s cascade; else delete from %1$s; end if;\n'
             '    insert into %1$s (%4$s) overriding system value select %4$s from %2$s;\nend if;\n',
-            r.name, v_kept, v_full, v_columns);
+            r.name, v_kept, v_is_big, v_columns);
     end loop;
-    execute format('create function ground.%I() returns setof ground.content language plpgsql stable as $f$begin return query %s; end $f$',
-                   'holds_' || p_name, substr(v_holds, length('union all ') + 1));
-    execute format('insert into ground.born select %L, h.* from ground.%I() h', p_name, 'holds_' || p_name);
+    execute format(
+        'create function %I.holds() returns setof ground.content language plpgsql stable as '
+        '$f$ begin return query %s; end $f$',
+        p_aside, array_to_string(v_holds, ' union all '));
+    execute format('create table %1$I.born as select * from %1$I.holds()', p_aside);
     execute format(
         $outer$
-        create function ground.%I() returns text language plpgsql as $f$
+        create function %1$I.clear() returns text language plpgsql as $f$
         begin
             if exists (select from pg_stat_activity a
-                       where a.datname = current_database() and a.application_name = %L) then
+                       where a.datname = current_database() and a.application_name = %2$L) then
                 return 'busy';
             end if;
-            if ground.shape(%L) <> %L then
+            if ground.shape(%3$L) <> %4$L then
                 return 'reshaped';
             end if;
-            -- No trigger, and no order among tables that refer to each other.
-            perform set_config('session_replication_role', 'replica', true);
-            %s
+            -- What is restored comes behind what is emptied, because that may take it along.
+            %5$s
             return (select string_agg(h.name || ' holds ' || h.holds, ', ')
-                    from (select * from ground.%I() except select b.name, b.holds from ground.born b where b.ground = %L) h);
+                    from (select * from %1$I.holds() except select * from %1$I.born) h);
         end $f$
         $outer$,
-        'clear_' || p_name, p_name, p_schemas, ground.shape(p_schemas), v_clear, 'holds_' || p_name, p_name);
+        p_aside, p_name, p_schemas, ground.shape(p_schemas), v_empty || v_restore || v_rewind);
 end $lay$;
