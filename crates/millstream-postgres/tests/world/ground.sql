@@ -9,8 +9,8 @@ create schema ground;
 create type ground.content as (name text, holds text);
 
 -- A digest of what the schemas consist of: objects by number, so that one that was dropped and made again is another;
--- their columns, checks, indexes and triggers; the texts of their functions. Every look is by an index from the schemas
--- on: the catalogues have tens of thousands of rows.
+-- the number of their columns and checks; their indexes and triggers; the texts of functions. Every look is by an index from
+-- the schemas on: the catalogues have tens of thousands of rows.
 create function ground.shape(p_schemas text[]) returns text language plpgsql stable
 set enable_seqscan = off set enable_hashjoin = off set enable_mergejoin = off set jit = off as $$
 begin
