@@ -1,41 +1,32 @@
 //! The suite that every store passes, on each server: as it is, with a pool of one connection, without prepared
 //! statements, and through a proxy that cuts connections all the time.
 
-use std::{
-    process::ExitCode,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
-};
+use std::{process::ExitCode, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use millstream_core::{
-    Error, Result, StoreOptions, Stores, Timestamp,
+    Result, StoreOptions, Stores, Timestamp,
     conformance::{Backend, Harness},
 };
 use millstream_postgres::{PostgresOptions, PostgresStore};
-use millstream_servers::Database;
-use tokio::{sync::Mutex, task::JoinSet};
-use tokio_postgres::Client;
+use tokio::sync::Mutex;
 
 #[path = "world/book.rs"]
 mod book;
+#[path = "world/ground.rs"]
+mod ground;
 #[path = "world/lasting.rs"]
 mod lasting;
 #[path = "world/time.rs"]
 mod time;
 mod world;
 
+use ground::{Grounds, Lent, SPARE};
 use lasting::{Lasting, Weather};
-
-/// Schemas of this run.
-static SCHEMAS: AtomicU64 = AtomicU64::new(0);
 
 struct Postgres {
     name: String,
-    database: Arc<Database>,
+    grounds: Arc<Grounds>,
     pool_size: usize,
     prepare: Option<bool>,
     /// Whether connections are cut.
@@ -47,7 +38,7 @@ struct Postgres {
 impl Postgres {
     fn options(&self, url: &str, schema: &str) -> PostgresOptions {
         let options = PostgresOptions::new(url).schema(schema).pool_size(self.pool_size);
-        PostgresOptions { prepare: self.prepare, ..options }
+        PostgresOptions { prepare: self.prepare, application_name: schema.to_owned(), ..options }
     }
 }
 
@@ -70,33 +61,27 @@ impl Harness for Postgres {
     }
 
     async fn open(&self, options: StoreOptions) -> Result<Box<dyn Backend>> {
-        let schema = format!("trial_{}_{}", std::process::id(), SCHEMAS.fetch_add(1, Ordering::Relaxed));
-        let mut postgres = self.options(&self.database.url(), &schema);
-        let (client, driver) = world::connect(&self.database.url()).await;
-        millstream_postgres::schema::up(&postgres).await?;
-        let mut weather = None;
-        if self.cut {
-            let rough = Weather::begin(&self.database, &schema, options.entropy.next_u64()).await;
-            postgres = self.options(&self.database.url_through(rough.address()), &schema);
-            weather = Some(Arc::new(rough));
-        }
-        let opened = Mutex::default();
-        let trial = Trial { schema, postgres, options, weather, client, _driver: driver, opened };
-        let now = trial.options.clock.now();
-        trial.set_time(now).await?;
+        let lent = self.grounds.lend(options.clock.now()).await?;
+        let database = self.grounds.database();
+        let (url, weather) = match self.cut {
+            true => {
+                let rough = Weather::begin(database, lent.clone(), options.entropy.next_u64());
+                (database.url_through(rough.address()), Some(Arc::new(rough)))
+            }
+            false => (database.url(), None),
+        };
+        let postgres = self.options(&url, lent.schema());
+        let trial = Trial { lent, postgres, options, weather, opened: Mutex::default() };
         let first = trial.connect().await?;
         Ok(Box::new(Opened { trial, first }))
     }
 }
 
-/// A schema of one trial.
 struct Trial {
-    schema: String,
+    lent: Arc<Lent>,
     postgres: PostgresOptions,
     options: StoreOptions,
     weather: Option<Arc<Weather>>,
-    client: Client,
-    _driver: JoinSet<()>,
     opened: Mutex<Vec<Stores>>,
 }
 
@@ -116,16 +101,6 @@ impl Trial {
         self.opened.lock().await.push(stores.clone());
         Ok(stores)
     }
-
-    /// The store's time stands where the trial's clock does.
-    async fn set_time(&self, now: Timestamp) -> Result<()> {
-        self.run(&time::set_time(&self.schema, now)).await
-    }
-
-    async fn run(&self, text: &str) -> Result<()> {
-        let failed = |error| Error::unavailable("postgres", "run a test's statement", error);
-        self.client.batch_execute(text).await.map_err(failed)
-    }
 }
 
 #[async_trait]
@@ -143,7 +118,7 @@ impl Backend for Opened {
     }
 
     async fn advance(&self, _by: Duration) -> Result<()> {
-        self.trial.set_time(self.trial.options.clock.now()).await
+        self.trial.lent.set_time(self.trial.options.clock.now()).await
     }
 
     async fn now(&self) -> Result<Option<Timestamp>> {
@@ -151,12 +126,12 @@ impl Backend for Opened {
     }
 
     async fn truncate(&self, first: u64) -> Result<()> {
-        let schema = &self.trial.schema;
+        let schema = self.trial.lent.schema();
         let text = format!(
             "select {schema}.flush_events(true); update {schema}.event_head set first_pos = {first}; \
              delete from {schema}.queue_events where id < {first}"
         );
-        self.trial.run(&text).await
+        self.trial.lent.run(&text).await
     }
 
     async fn finish(&self) -> Result<()> {
@@ -164,16 +139,9 @@ impl Backend for Opened {
             stores.close().await?;
         }
         // Whatever the case was about: whoever looks for what a vanished worker held finds it in the book.
-        self.trial.run(&book::booked(&self.trial.schema)).await?;
-        let drop = format!("drop schema if exists {} cascade", self.trial.schema);
-        // A session that is just ending, or a vacuum, may hold what is to be dropped.
-        for _ in 0..10 {
-            if self.trial.run(&drop).await.is_ok() {
-                return Ok(());
-            }
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        self.trial.run(&drop).await
+        self.trial.lent.run(&book::booked(self.trial.lent.schema())).await?;
+        self.trial.lent.finished();
+        Ok(())
     }
 }
 
@@ -182,10 +150,10 @@ fn main() -> ExitCode {
     let databases = world::databases();
     let newest = databases.iter().map(|(version, _)| version.major()).max();
     for (version, database) in databases {
-        let database = Arc::new(database);
+        let grounds = Grounds::new(database, false, SPARE);
         let named = |suffix: &str| Postgres {
             name: format!("postgres-{version}{suffix}"),
-            database: database.clone(),
+            grounds: grounds.clone(),
             pool_size: 6,
             prepare: None,
             cut: false,

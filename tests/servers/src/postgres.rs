@@ -294,12 +294,14 @@ impl Login {
 }
 
 /// Makes `data`. Passwords go in clear text over loopback: hashing one costs a debug build more than the rest of the
-/// connect, and without one every user of the machine would be superuser.
+/// connect, and without one every user of the machine would be superuser. The server keeps them as it does for `md5`,
+/// which is why the socket has that: to check one against what it keeps for SCRAM is thousands of hashes in each connect.
 fn init(binaries: &Binaries, folder: &Folder, password: &str, settings: &[(&str, &str)]) -> Result<()> {
     let secret = folder.write("password", password)?;
     let mut initdb = Command::new(binaries.program("initdb"));
     initdb.arg("-D").arg(folder.path().join("data")).arg("--pwfile").arg(secret);
-    initdb.args(["--username", USER, "--auth", "password", "--encoding", "UTF8", "--locale", "C", "--no-sync"]);
+    initdb.args(["--username", USER, "--auth-host", "password", "--auth-local", "md5"]);
+    initdb.args(["--encoding", "UTF8", "--locale", "C", "--no-sync"]);
     command::run(folder.account().run_as(initdb.current_dir(folder.path())))?;
     let all = SETTINGS.iter().chain(settings);
     // The last of two is the one that counts.

@@ -15,9 +15,13 @@ use millstream_core::{
     Verdict, Wake, Want, Work,
 };
 use millstream_postgres::{PostgresOptions, PostgresStore};
-use millstream_servers::fault::{Direction, Proxy};
+use millstream_servers::{
+    Database,
+    fault::{Direction, Proxy},
+};
 use serde_json::Value;
-use tokio_postgres::Client;
+
+use super::ground::Lent;
 
 /// Messages that pass between two cuts, at most: a call of a few statements is cut every few calls.
 const GAP_MAX: u64 = 80;
@@ -27,18 +31,15 @@ const TRIES_MAX: u32 = 50;
 /// A proxy that cuts, and an eye on the server behind it.
 pub(crate) struct Weather {
     proxy: Proxy,
-    /// By which the server tells connections through this proxy.
-    name: String,
-    client: Client,
-    _driver: tokio::task::JoinSet<()>,
+    /// By whose schema's name the server tells connections through this proxy.
+    lent: Arc<Lent>,
 }
 
 impl Weather {
-    pub(crate) async fn begin(database: &millstream_servers::Database, name: &str, seed: u64) -> Self {
+    pub(crate) fn begin(database: &Database, lent: Arc<Lent>, seed: u64) -> Self {
         let proxy = Proxy::start(database.address()).expect("a proxy");
         proxy.cut_at_random(Direction::ToServer, seed, GAP_MAX);
-        let (client, driver) = super::world::connect(&database.url()).await;
-        Self { proxy, name: name.to_owned(), client, _driver: driver }
+        Self { proxy, lent }
     }
 
     pub(crate) fn address(&self) -> std::net::SocketAddr {
@@ -50,7 +51,7 @@ impl Weather {
     async fn clears(&self) {
         let ports = "select client_port from pg_stat_activity where application_name = $1 and client_port is not null";
         for _ in 0..1000 {
-            let there = self.client.query(ports, &[&self.name]).await.expect("the server answers");
+            let there = self.lent.client().query(ports, &[&self.lent.schema()]).await.expect("the server answers");
             let open = self.proxy.server_ports();
             let is_open = |port: i32| u16::try_from(port).is_ok_and(|port| open.contains(&port));
             if there.iter().all(|row| is_open(row.get(0))) {
@@ -97,7 +98,6 @@ impl Lasting {
         postgres: &PostgresOptions,
         options: &StoreOptions,
     ) -> Result<Self> {
-        let postgres = PostgresOptions { application_name: weather.name.clone(), ..postgres.clone() };
         let store = lasting!(weather, PostgresStore::connect(postgres.clone(), options.clone()))?;
         Ok(Self { groups: store.groups()?, store, weather })
     }
