@@ -62,13 +62,17 @@ impl Ours {
         run(&self.client, &self.fill(text)).await;
     }
 
-    /// Keeps what is committed from here on in the inbox, until `release_sequencer`.
+    /// Keeps what is committed from here on in the inbox, until `release_sequencer`. By the store's own lock, whose name
+    /// has the schema's in quotes.
     pub(crate) async fn hold_sequencer(&self) {
-        self.run("select pg_advisory_lock(hashtext('{schema}.sequencer'), 0)").await;
+        self.run("select pg_advisory_lock(hashtext('\"{schema}\".sequencer'), 0)").await;
+        let (other, _driver) = world::connect(&self.url).await;
+        let pass = self.fill("select moved from {schema}.sequence_events(1, 0, false, false)");
+        assert_eq!(ask(&other, &pass).await, -1, "it is held");
     }
 
     pub(crate) async fn release_sequencer(&self) {
-        self.run("select pg_advisory_unlock(hashtext('{schema}.sequencer'), 0)").await;
+        self.run("select pg_advisory_unlock(hashtext('\"{schema}\".sequencer'), 0)").await;
     }
 
     /// One number.
