@@ -26,6 +26,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0006_retention", include_str!("../migrations/0006_retention.sql")),
     ("0007_boss_groups", include_str!("../migrations/0007_boss_groups.sql")),
     ("0008_book", include_str!("../migrations/0008_book.sql")),
+    ("0009_boss_claim", include_str!("../migrations/0009_boss_claim.sql")),
 ];
 
 /// The oldest server that has all that is used.

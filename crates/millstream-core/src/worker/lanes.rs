@@ -147,7 +147,9 @@ impl Lane {
         if coming > ahead / 2 || (coming == ahead && self.running >= self.concurrency) {
             return 0;
         }
-        (self.concurrency + ahead).saturating_sub(self.running.saturating_add(coming))
+        let room = (self.concurrency + ahead).saturating_sub(self.running.saturating_add(coming));
+        // No claim brings more: what is left is for the next one, beside it.
+        room.min(CLAIM_BATCH_MAX)
     }
 
     /// Whether to tell the engine that it may ask for more.
@@ -488,21 +490,20 @@ mod tests {
 
     #[test]
     fn two_claims_share_what_is_taken_ahead() {
-        let lanes = lanes(MANY);
-        let ahead = CLAIM_BATCH_MAX;
-        assert_eq!(asked(&lanes), ahead + MANY);
-        // Nothing is known of the queue yet: one claim.
+        let (lanes, whole) = (lanes(MANY), CLAIM_BATCH_MAX);
+        // No claim asks for more than one brings, and nothing is known of the queue yet: one claim.
+        assert_eq!(asked(&lanes), whole);
         assert_eq!(asked(&lanes), 0);
-        answer(&lanes, ahead + MANY, ahead + MANY);
+        answer(&lanes, whole, whole);
         assert_eq!(lanes.starts().len(), MANY as usize);
+        // There is more: the next one is under way while the jobs of the first run.
+        assert_eq!(asked(&lanes), whole);
         assert_eq!(asked(&lanes), 0);
-        run(&lanes, ahead as usize / 2);
-        let first = asked(&lanes);
-        assert_eq!(first, ahead / 2);
+        // What is here is about to end: a second one beside it, and never more than there is room for.
+        run(&lanes, whole as usize);
+        assert_eq!(asked(&lanes), whole);
         assert_eq!(asked(&lanes), 0);
-        // While it is under way, the other half ends: a second one, and never more than there is room for.
-        run(&lanes, ahead as usize / 2);
-        assert_eq!(asked(&lanes), ahead / 2);
+        answer(&lanes, whole, whole);
         assert_eq!(asked(&lanes), 0);
     }
 

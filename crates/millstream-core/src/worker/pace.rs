@@ -10,8 +10,9 @@ use crate::limits::CLAIM_BATCH_MAX;
 /// beside it, short enough that no other process would have begun the jobs much earlier, and that few jobs that never
 /// started burn an attempt when the process is killed.
 const AHEAD: Duration = Duration::from_millis(50);
-/// Jobs that are taken ahead: a claim or two, however short the handlers are. More no longer gains speed.
-const AHEAD_JOBS: u32 = CLAIM_BATCH_MAX;
+/// Jobs that are taken ahead, however short the handlers are: two full claims, so that the store works on one while the jobs
+/// of the other run. More no longer gains speed.
+const AHEAD_JOBS: u32 = 2 * CLAIM_BATCH_MAX;
 /// Bytes of payloads that are taken ahead.
 const AHEAD_BYTES: usize = 16 * 1024 * 1024;
 /// The weight of the latest of the durations in their mean: about the last sixteen count.

@@ -15,7 +15,8 @@ with clock as materialized (
     where not coalesce((select p.paused from {schema}.boss_queue p where p.boss = '{name}' and p.queue = u.queue), false)
 ), {picked}, noted as (
     insert into {schema}.boss_claim (boss, at, started, queues, jobs)
-    select '{name}', c.now, c.start, array_agg(p.queue), array_agg(p.id)
+    select '{name}', c.now, c.start, case cardinality($1::text[]) when 1 then $1::text[] else array_agg(p.queue) end,
+           array_agg(p.id)
     from clock c cross join picked p group by c.now, c.start
     returning id
 ), over as (

@@ -18,13 +18,11 @@ use super::{
 use crate::{
     events,
     fault::Fault,
+    queue::held::dotted,
     rows::{self, Key, Time},
     shared::transact,
     sql::On,
 };
-
-/// Jobs of one queue that are worth two statements at once.
-const APART_MIN: i64 = 400;
 
 /// Takes ready jobs of all these queues: a statement for each table of jobs, and for each kind of policy.
 pub(crate) async fn claim(boss: &Boss, wants: &[Want]) -> Result<Vec<Claimed>> {
@@ -39,51 +37,18 @@ pub(crate) async fn claim(boss: &Boss, wants: &[Want]) -> Result<Vec<Claimed>> {
         if left <= 0 {
             break;
         }
-        let taken = match claim_apart(boss, &table, pick, &wants, left).await {
+        let taken = match again!(boss, "claim jobs", claim_once(boss, &table, pick, &wants, left)) {
             // What other calls took already must not be lost with this one.
             Err(error) if !claimed.is_empty() => {
                 tracing::warn!(%error, "jobs of some queues are claimed later");
                 continue;
             }
-            taken => taken?,
+            taken => taken?.claimed,
         };
         left -= taken.len() as i64;
         claimed.extend(taken);
     }
     Ok(claimed)
-}
-
-/// Takes many jobs of one queue in two halves at once: neither waits for the other's locks, and two processors of the
-/// server work on what one handler's slots wait for.
-async fn claim_apart(
-    boss: &Boss,
-    table: &Arc<str>,
-    pick: Pick,
-    wants: &[(QueueName, i64)],
-    left: i64,
-) -> Result<Vec<Claimed>> {
-    let whole =
-        async |wants: &[(QueueName, i64)]| again!(boss, "claim jobs", claim_once(boss, table, pick, wants, left));
-    let (queue, count) = match wants {
-        [(queue, count)] if pick == Pick::Plain && (*count).min(left) >= APART_MIN => (queue, (*count).min(left)),
-        _ => return Ok(whole(wants).await?.claimed),
-    };
-    let (first, second) = ([(queue.clone(), count - count / 2)], [(queue.clone(), count / 2)]);
-    let (first, second) = tokio::join!(whole(&first), whole(&second));
-    let (mut taken, second) = match (first, second) {
-        (Ok(first), Ok(second)) => (first, second),
-        // What the other half took must not be lost.
-        (Ok(half), Err(error)) | (Err(error), Ok(half)) if !half.claimed.is_empty() => {
-            tracing::warn!(%error, "some jobs of a queue are claimed later");
-            return Ok(half.claimed);
-        }
-        (first, second) => (first?, second?),
-    };
-    taken.claimed.extend(second.claimed);
-    taken.order.extend(second.order);
-    let mut both: Vec<(Order, Claimed)> = taken.order.into_iter().zip(taken.claimed).collect();
-    both.sort_by_key(|(order, _)| *order);
-    Ok(both.into_iter().map(|(_, claimed)| claimed).collect())
 }
 
 /// What is wanted of one table in one way.
@@ -149,13 +114,11 @@ fn is_taken(fault: &Fault) -> bool {
 }
 
 /// By priority, large ones first, then by intake.
-pub(crate) type Order = (Reverse<i32>, Time);
+type Order = (Reverse<i32>, Time);
 
 #[derive(Default)]
 pub(crate) struct Taken {
     pub(crate) claimed: Vec<Claimed>,
-    /// The place of each in its queue.
-    pub(crate) order: Vec<Order>,
     pub(crate) events: Vec<QueueEvent>,
 }
 
@@ -213,9 +176,8 @@ pub(crate) async fn take(
         boss.floors.raise(queue, Floor { priority, created });
     }
     let mut taken = Taken::default();
-    for (order, claimed, event) in jobs {
+    for (_, claimed, event) in jobs {
         taken.claimed.push(claimed);
-        taken.order.push(order);
         taken.events.extend(event);
     }
     events::append::job_events(&boss.shared, on, &taken.events).await?;
@@ -318,7 +280,7 @@ fn claimed(boss: &Boss, wants: &[(QueueName, i64)], row: &Row) -> Result<(Claime
             job: id,
         },
         name,
-        life: format!("{created:x}.{life:x}").into(),
+        life: dotted(&[created as u64, u64::from(life as u32)]),
         data,
         attempt,
         attempts: words::attempts(row.get(RETRY_LIMIT)),

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     fault::Fault,
-    queue::held::mark,
+    queue::held::{dotted, mark},
     rows::{Tid, Time},
     sql::On,
 };
@@ -36,7 +36,8 @@ pub(crate) struct Held {
 /// The proof of a claim; it opens this job only, so it holds a mark of its id.
 pub(crate) fn token(id: &JobId, fence: i32, start: Time, call: i64, beside: bool, place: Tid) -> Arc<str> {
     let (start, Tid { block, line }) = (start.0.as_microsecond(), place);
-    format!("{fence:x}.{start:x}.{call:x}.{}.{block:x}.{line:x}.{:x}", u8::from(beside), mark(id)).into()
+    let fence = u64::from(fence as u32);
+    dotted(&[fence, start as u64, call as u64, beside.into(), block.into(), line.into(), mark(id).into()])
 }
 
 fn read(claim: &ClaimRef) -> Option<(i32, i64, i64, bool, Tid)> {

@@ -91,7 +91,6 @@ pub(crate) async fn take(
         let round = claim::take(boss, on, table, Pick::Limited, &[(queue.clone(), left)], over, left).await?;
         over = &[];
         taken.claimed.extend(round.claimed);
-        taken.order.extend(round.order);
         taken.events.extend(round.events);
         if taken.claimed.len() as i64 >= at_most {
             break;

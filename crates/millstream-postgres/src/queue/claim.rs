@@ -195,7 +195,7 @@ fn claimed(shared: &Shared, row: &Row) -> Result<(Claimed, Option<QueueEvent>)> 
 }
 
 fn life(job: i64, life: i32) -> Arc<str> {
-    format!("{job:x}.{life:x}").into()
+    held::dotted(&[job as u64, u64::from(life as u32)])
 }
 
 /// The job's id: the caller's, or ours.
