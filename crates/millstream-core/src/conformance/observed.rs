@@ -1,5 +1,5 @@
-//! A job store that can be seen working, that may panic, and that may have one settlement it can never write: for cases that wait for
-//! a beat rather than for a time, and for trouble that no real store makes on demand.
+//! A job store that can be seen working, that may panic, and that may have one settlement it can never write: for cases
+//! that wait for a beat rather than for a time, and for trouble that no real store makes on demand.
 
 use std::{
     collections::HashSet,

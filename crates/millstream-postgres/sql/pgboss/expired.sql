@@ -6,7 +6,8 @@ with clock as materialized (
 select b.id as batch, l.name as queue, l.id::text as job, l.retry_count, l.started_on
 from clock c cross join {schema}.boss_claim b cross join lateral unnest(b.queues, b.jobs) as u(queue, job)
      cross join lateral (
-         select j.* from {boss}.job j where j.name = coalesce(u.queue, b.queues[1]) and j.id >= u.job order by j.id limit 1
+         select j.* from {boss}.job j
+         where j.name = coalesce(u.queue, b.queues[1]) and j.id >= u.job order by j.id limit 1
      ) l
 where l.id = u.job and l.started_on = b.started and l.state = 'active'
   and {schema}.boss_until(l.heartbeat_on, l.heartbeat_seconds, $1::bigint) <= c.now

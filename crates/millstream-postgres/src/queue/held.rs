@@ -23,8 +23,8 @@ pub(crate) fn token(id: &JobId, job: i64, claim: i64, place: Tid) -> Arc<str> {
     dotted(&[job as u64, claim as u64, block.into(), line.into(), mark(id).into()])
 }
 
-/// Numbers in base 16, with dots between. A claim of a thousand jobs makes as many tokens, and the formatter takes longer
-/// for one than its job's row takes to be read.
+/// Numbers in base 16, with dots between, in one allocation: a claim of a thousand jobs makes as many tokens, and the
+/// formatter showed in the profile of a drain.
 pub(crate) fn dotted(numbers: &[u64]) -> Arc<str> {
     const DIGITS_MAX: usize = 16;
     let mut text = String::with_capacity(numbers.len() * (DIGITS_MAX + 1));
