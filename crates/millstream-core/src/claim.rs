@@ -39,6 +39,16 @@ pub struct Want {
     pub queue: QueueName,
     /// Its free slots.
     pub at_most: u32,
+    /// Whether the process expects to be done with all of them within tens of milliseconds, by how long the last ones
+    /// took. A hint: a store may save writes by it, and keeps every promise where it is wrong.
+    pub brief: bool,
+}
+
+impl Want {
+    /// Room for so many jobs, of which nothing is known.
+    pub const fn new(queue: QueueName, at_most: u32) -> Self {
+        Self { queue, at_most, brief: false }
+    }
 }
 
 /// A job taken for work.
@@ -63,6 +73,8 @@ pub struct Claimed {
     pub group: Option<JobGroup>,
     /// The caller's trace context.
     pub trace: Option<Value>,
+    /// Whether its store writes less where all jobs of this call are settled in one batch, soon. A hint.
+    pub together: bool,
 }
 
 /// What a beat answers about one held claim that needs attention.

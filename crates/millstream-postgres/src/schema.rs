@@ -27,6 +27,7 @@ const MIGRATIONS: &[(&str, &str)] = &[
     ("0007_boss_groups", include_str!("../migrations/0007_boss_groups.sql")),
     ("0008_book", include_str!("../migrations/0008_book.sql")),
     ("0009_boss_claim", include_str!("../migrations/0009_boss_claim.sql")),
+    ("0010_deferred", include_str!("../migrations/0010_deferred.sql")),
 ];
 
 /// The oldest server that has all that is used.

@@ -338,6 +338,13 @@ pub(crate) struct Unit {
 }
 
 impl Unit {
+    /// A transaction that begins with these commands.
+    pub(crate) async fn open(conn: Object, begin: &str) -> Result<Self, Fault> {
+        let unit = Self { conn: Some(conn), open: true };
+        unit.conn()?.batch_execute(begin).await?;
+        Ok(unit)
+    }
+
     pub(crate) fn conn(&self) -> Result<&Object, Fault> {
         self.conn.as_ref().ok_or_else(|| closed().into())
     }

@@ -83,7 +83,7 @@ fn job() -> NewJob {
 }
 
 fn want(at_most: u32) -> [Want; 1] {
-    [Want { queue: queue(), at_most }]
+    [Want::new(queue(), at_most)]
 }
 
 async fn open(database: &Database) -> PostgresStore {
@@ -354,7 +354,7 @@ async fn a_call_that_asks_for_everything_takes_a_calls_worth() {
         let elsewhere = NewJob { queue: other.clone(), ..job() };
         trial.store.enqueue(&vec![job(); CLAIM_BATCH_MAX as usize]).await.unwrap();
         trial.store.enqueue(&[elsewhere.clone().priority(-1), elsewhere]).await.unwrap();
-        let all = |queue: &QueueName| Want { queue: queue.clone(), at_most: u32::MAX };
+        let all = |queue: &QueueName| Want::new(queue.clone(), u32::MAX);
         let wants = [all(&queue()), all(&other), all(&queue())];
         let first = trial.store.claim(&wants).await.unwrap();
         assert_eq!(first.len(), CLAIM_BATCH_MAX as usize, "on {version}");

@@ -68,7 +68,7 @@ async fn a_claim_is_settled_with_the_callers_commit() {
     for (_, database) in world::databases() {
         let (store, client, _driver) = opened(&database.url(), "settles").await;
         store.enqueue(&[job("1")]).await.unwrap();
-        let want = [Want { queue: q(), at_most: 1 }];
+        let want = [Want::new(q(), 1)];
         let claimed = store.claim(&want).await.unwrap().remove(0);
         let retry = Outcome::Retry { error: json!("no"), after: Some(std::time::Duration::ZERO) };
         let rows = run(&client, &store.settle_call(&claimed.claim, &retry).unwrap()).await.unwrap();

@@ -40,7 +40,7 @@ fn event() -> Append {
 }
 
 async fn settle(store: &PostgresStore) {
-    let claimed = store.claim(&[Want { queue: q(), at_most: 1 }]).await.unwrap().remove(0);
+    let claimed = store.claim(&[Want::new(q(), 1)]).await.unwrap().remove(0);
     let done = Settlement { claim: claimed.claim, outcome: Outcome::Done(json!(2)), effects: Effects::default() };
     assert!(matches!(store.settle(&[done]).await.unwrap()[0], Verdict::Settled(JobState::Completed)));
 }
@@ -52,7 +52,7 @@ async fn a_store_outlives_a_restart_of_its_server() {
         let options = PostgresOptions::new(server.url());
         let store = PostgresStore::connect(options, StoreOptions::default()).await.unwrap();
         store.enqueue(&[job()]).await.unwrap();
-        let claimed = store.claim(&[Want { queue: q(), at_most: 1 }]).await.unwrap().remove(0);
+        let claimed = store.claim(&[Want::new(q(), 1)]).await.unwrap().remove(0);
         assert_eq!(store.beat(std::slice::from_ref(&claimed.claim)).await.unwrap(), []);
         let mut events = store.subscribe(&Pattern::All, StartFrom::Now).await.unwrap();
 
@@ -179,7 +179,7 @@ async fn nothing_is_lost_and_nothing_happens_twice_whatever_breaks() {
         let tidied = async {
             while server.query("select claim from millstream.job_book").unwrap() != Vec::<Vec<_>>::new() {
                 store.rescue().await.unwrap();
-                store.claim(&[Want { queue: q(), at_most: 1 }]).await.unwrap();
+                store.claim(&[Want::new(q(), 1)]).await.unwrap();
             }
         };
         tokio::time::timeout(PATIENCE, tidied).await.expect("the book is empty where nothing runs");
@@ -312,7 +312,7 @@ async fn what_was_cut_off_moved_no_job() {
     for (messages, promoting) in (0..48).flat_map(|messages| [(messages, false), (messages, true)]) {
         client.batch_execute(&time::set_time("millstream", now)).await.unwrap();
         owner.enqueue(&[job(), job().delay(owner.lease())]).await.unwrap();
-        owner.claim(&[Want { queue: q(), at_most: 1 }]).await.unwrap().remove(0);
+        owner.claim(&[Want::new(q(), 1)]).await.unwrap().remove(0);
         now = now.checked_add(owner.lease() * 2).unwrap();
         client.batch_execute(&time::set_time("millstream", now)).await.unwrap();
 

@@ -47,7 +47,7 @@ async fn a_standby_takes_over_and_nothing_that_was_answered_is_lost() {
         let options = options(&primary, &[down, standby.address(), primary.address()]);
         let store = PostgresStore::connect(options, StoreOptions::default()).await.unwrap();
         store.enqueue(&[job(), job()]).await.unwrap();
-        let claimed = store.claim(&[Want { queue: q(), at_most: 1 }]).await.unwrap().remove(0);
+        let claimed = store.claim(&[Want::new(q(), 1)]).await.unwrap().remove(0);
         let mut events = store.subscribe(&Pattern::All, StartFrom::Now).await.unwrap();
         store.append(&[event()]).await.unwrap();
 

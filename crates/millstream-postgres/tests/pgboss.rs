@@ -35,7 +35,7 @@ fn keyed(key: &str) -> SendOptions {
 
 impl World {
     async fn claim(&self, queue: &QueueName, at_most: u32) -> Vec<millstream_core::Claimed> {
-        self.store.claim(&[Want { queue: queue.clone(), at_most }]).await.unwrap()
+        self.store.claim(&[Want::new(queue.clone(), at_most)]).await.unwrap()
     }
 
     async fn settle(&self, claimed: &millstream_core::Claimed, outcome: Outcome) -> JobState {
@@ -199,7 +199,7 @@ async fn racing_claims_keep_a_policy() {
         let mut racing = JoinSet::new();
         for _ in 0..10 {
             let store = world.store.clone();
-            racing.spawn(async move { store.claim(&[Want { queue: q(), at_most: 3 }]).await.unwrap().len() });
+            racing.spawn(async move { store.claim(&[Want::new(q(), 3)]).await.unwrap().len() });
         }
         assert_eq!(racing.join_all().await.into_iter().sum::<usize>(), 1, "on {}", world.version);
         world.close().await;
@@ -353,7 +353,7 @@ async fn a_pass_follows_its_stamp() {
             world.send(&q(), json!(n), &SendOptions::default()).await.unwrap();
         }
         for active in 1..=2 {
-            assert_eq!(working.claim(&[Want { queue: q(), at_most: 1 }]).await.unwrap().len(), 1);
+            assert_eq!(working.claim(&[Want::new(q(), 1)]).await.unwrap().len(), 1);
             // As if the last pass had been a minute ago; before that, nobody counts again.
             world
                 .run("update pgboss.queue set monitor_claim_on = now() - interval '61 seconds' where name = 'q'")
@@ -410,7 +410,7 @@ async fn a_queue_may_have_a_table_of_its_own() {
             [q(), queue("other")].map(|queue| NewJob::new(queue.clone(), JobName::from(&queue), json!(1))).into();
         world.store.enqueue(&jobs).await.unwrap();
         assert_eq!(world.rows("select name from pgboss.job_common").await, [json!({ "name": "other" })]);
-        let wants = [Want { queue: q(), at_most: 5 }, Want { queue: queue("other"), at_most: 5 }];
+        let wants = [Want::new(q(), 5), Want::new(queue("other"), 5)];
         let claimed = world.store.claim(&wants).await.unwrap();
         assert_eq!(claimed.len(), 2, "on {}", world.version);
         let both: Vec<Settlement> = claimed

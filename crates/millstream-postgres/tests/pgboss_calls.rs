@@ -36,7 +36,7 @@ fn job(id: &str) -> NewJob {
 
 impl World {
     async fn claim(&self) -> Claimed {
-        self.store.claim(&[Want { queue: q(), at_most: 1 }]).await.unwrap().remove(0)
+        self.store.claim(&[Want::new(q(), 1)]).await.unwrap().remove(0)
     }
 
     async fn settle(&self, claim: &ClaimRef, outcome: Outcome) -> String {

@@ -31,7 +31,7 @@ fn of(group: &str) -> SendOptions {
 }
 
 async fn claim(store: &PgBossStore, at_most: u32) -> Vec<millstream_core::Claimed> {
-    store.claim(&[Want { queue: q(), at_most }]).await.unwrap()
+    store.claim(&[Want::new(q(), at_most)]).await.unwrap()
 }
 
 async fn settle(store: &PgBossStore, claimed: &millstream_core::Claimed, outcome: Outcome) -> JobState {

@@ -57,7 +57,7 @@ const LIMITED: &str = "do $$ begin assert exists (select from millstream.boss_li
 /// One of everything.
 async fn fill(store: &PostgresStore) {
     store.enqueue(&["done", "failed", "active"].map(job)).await.unwrap();
-    let claimed = store.claim(&[Want { queue: q(), at_most: 3 }]).await.unwrap();
+    let claimed = store.claim(&[Want::new(q(), 3)]).await.unwrap();
     let outcomes = [Outcome::Done(json!("fine")), Outcome::Fail(json!("broken"))];
     let settlements = claimed.iter().zip(outcomes).map(|(claimed, outcome)| Settlement {
         claim: claimed.claim.clone(),
@@ -84,7 +84,7 @@ async fn check(store: &PostgresStore, dump: &str) {
     // Whoever held it is long gone, and what waited for its time has waited enough.
     assert_eq!(store.rescue().await.unwrap(), 1, "{dump}");
     store.promote_due().await.unwrap();
-    let claimed = store.claim(&[Want { queue: q(), at_most: 10 }]).await.unwrap();
+    let claimed = store.claim(&[Want::new(q(), 10)]).await.unwrap();
     let settlements = claimed.iter().map(|claimed| Settlement {
         claim: claimed.claim.clone(),
         outcome: Outcome::Done(json!(null)),
@@ -165,7 +165,7 @@ async fn what_ran_before_the_book_is_in_it() {
         assert!(refused.to_string().contains("claim_seq"), "on {server}: {refused}");
         assert_eq!(store.rescue().await.unwrap(), 1, "on {server}");
         let other = QueueName::new("other").unwrap();
-        let claimed = store.claim(&[Want { queue: other.clone(), at_most: 100 }]).await.unwrap();
+        let claimed = store.claim(&[Want::new(other.clone(), 100)]).await.unwrap();
         assert_eq!(claimed.len(), 3, "on {server}");
         assert_eq!(store.rescue().await.unwrap(), 0, "on {server}");
         database

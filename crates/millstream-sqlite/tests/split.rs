@@ -152,7 +152,7 @@ fn queue() -> QueueName {
 }
 
 async fn take(process: &SplitJobStore) -> Vec<Claimed> {
-    process.claim(&[Want { queue: queue(), at_most: 10 }]).await.unwrap()
+    process.claim(&[Want::new(queue(), 10)]).await.unwrap()
 }
 
 fn publish(kind: &str) -> Append {

@@ -128,7 +128,7 @@ async fn part_that_holds_a_job() {
     let Ok(url) = env::var(PART) else { return };
     let options = PgBossOptions { supervise: false, schedule: false, ..PgBossOptions::new(url) };
     let store = PgBossStore::connect(options, StoreOptions::default()).await.unwrap();
-    let want = Want { queue: QueueName::new("mail").unwrap(), at_most: 1 };
+    let want = Want::new(QueueName::new("mail").unwrap(), 1);
     let claimed = store.claim(&[want]).await.unwrap().remove(0);
     std::io::Write::write_all(&mut std::io::stdout(), format!("\nholds {}\n", claimed.claim.job).as_bytes()).unwrap();
     // Until it is killed: nobody writes there, and nobody closes it.
@@ -169,7 +169,7 @@ async fn a_lease_ends_before_pg_boss_gives_up() {
         let options = PgBossOptions { supervise: false, schedule: false, ..PgBossOptions::new(world.url()) };
         let lease = Duration::from_millis(300);
         let short = PgBossStore::connect(options, StoreOptions { lease, ..StoreOptions::default() }).await.unwrap();
-        let want = Want { queue: queue.clone(), at_most: 1 };
+        let want = Want::new(queue.clone(), 1);
         assert_eq!(short.claim(&[want]).await.unwrap().len(), 1);
         world::until("the lease runs out", async || short.rescue().await.unwrap() == 1).await;
         let fetched = world.node.call("fetch", json!(["mail"])).await;

@@ -33,7 +33,7 @@ const JOURNAL: &str = "
 ";
 
 async fn claim(world: &World, queue: &QueueName, at_most: u32) -> Vec<millstream_core::Claimed> {
-    world.store.claim(&[Want { queue: queue.clone(), at_most }]).await.unwrap()
+    world.store.claim(&[Want::new(queue.clone(), at_most)]).await.unwrap()
 }
 
 fn groups(claimed: &[millstream_core::Claimed]) -> Vec<&str> {

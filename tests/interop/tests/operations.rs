@@ -20,7 +20,7 @@ async fn a_pause_binds_millstream_alone() {
         assert!(world.try_claim(&queue).await.is_none());
         // Another process of ours obeys; a worker of Node's does not know.
         let other = world::store(&world.url()).await;
-        assert!(other.claim(&[Want { queue: queue.clone(), at_most: 1 }]).await.unwrap().is_empty());
+        assert!(other.claim(&[Want::new(queue.clone(), 1)]).await.unwrap().is_empty());
         let counts = world.store.counts(&queue).await.unwrap();
         assert_eq!((counts.waiting, counts.paused), (1, 1));
         let fetched = world.node.call("fetch", json!(["mail"])).await;
@@ -85,7 +85,7 @@ async fn node_migrates_while_millstream_works() {
         let round = async |node: &mut Node, n: u32| {
             for queue in &queues {
                 node.call("send", json!([queue.as_str(), { "n": n }])).await;
-                let want = Want { queue: queue.clone(), at_most: 1 };
+                let want = Want::new(queue.clone(), 1);
                 let claimed =
                     store.claim(&[want]).await.unwrap().pop().unwrap_or_else(|| panic!("{version}: round {n}"));
                 assert_eq!(claimed.data, json!({ "n": n }));

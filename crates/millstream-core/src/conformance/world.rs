@@ -287,7 +287,7 @@ impl Handle {
 
     /// Claims at most so many jobs of one queue.
     pub(super) async fn claim(&self, queue: &QueueName, at_most: u32) -> Checked<Vec<Claimed>> {
-        Ok(self.jobs.claim(&[Want { queue: queue.clone(), at_most }]).await?)
+        Ok(self.jobs.claim(&[Want::new(queue.clone(), at_most)]).await?)
     }
 
     /// Claims the one job that is ready in the queue `q`.

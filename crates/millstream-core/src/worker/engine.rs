@@ -22,6 +22,7 @@ use super::{
     held::Held,
     keeper::look_in,
     lanes::{Lanes, Next, Ready},
+    siblings::Finished,
 };
 use crate::{
     claim::{ClaimRef, Claimed, Wake, Want},
@@ -29,7 +30,6 @@ use crate::{
     entropy::Entropy,
     error::{Error, Result},
     limits::CLAIM_BATCH_MAX,
-    outcome::Settlement,
     store::JobStore,
 };
 
@@ -38,7 +38,7 @@ pub(crate) struct Engine {
     pub(crate) lanes: Arc<Lanes>,
     pub(crate) held: Arc<Held>,
     pub(crate) executor: Arc<JobExecutor>,
-    pub(crate) finished: mpsc::Sender<Settlement>,
+    pub(crate) finished: mpsc::Sender<Finished>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) poll: Duration,
@@ -310,7 +310,7 @@ struct Slot {
     lanes: Arc<Lanes>,
     held: Arc<Held>,
     executor: Arc<JobExecutor>,
-    finished: mpsc::Sender<Settlement>,
+    finished: mpsc::Sender<Finished>,
     clock: Arc<dyn Clock>,
 }
 
@@ -329,7 +329,7 @@ impl Slot {
         }
     }
 
-    async fn attempt(&self, Ready { job, cancellation, .. }: Ready) {
+    async fn attempt(&self, Ready { job, cancellation, siblings, .. }: Ready) {
         let claim = job.claim.clone();
         let _unwinding = Unwinding { held: &self.held, claim: &claim };
         if !self.held.trusts(&job.claim, self.clock.monotonic()) {
@@ -345,11 +345,11 @@ impl Slot {
         }
         match self.executor.attempt(job, cancellation).await {
             // Fails only when the settler is gone: then the claim is given back by the manager.
-            Ended::Settle(settlement) => drop(self.finished.send(settlement).await),
+            Ended::Settle(settlement) => drop(self.finished.send(Finished { settlement, siblings }).await),
             Ended::Settled(check) => {
                 // No beat for it any more: the store knows the claim no longer.
                 self.held.drop_claim(&claim);
-                drop(self.finished.send(check).await);
+                drop(self.finished.send(Finished { settlement: check, siblings: None }).await);
             }
             Ended::Release(claim) => self.release(&claim).await,
         }
@@ -374,7 +374,7 @@ mod tests {
         let (answer, answered) = oneshot::channel();
         let claiming = Box::pin(async move {
             let queue = crate::QueueName::new("q").unwrap();
-            let wants = vec![Want { queue, at_most: 1 }; answered.await.unwrap()];
+            let wants = vec![Want::new(queue, 1); answered.await.unwrap()];
             Asked { wants, at: Duration::ZERO, claimed: Ok(Vec::new()) }
         });
         (answer, claiming)

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use super::{
     context::Cancellation,
     pace::{Pace, weight},
+    siblings::Siblings,
 };
 use crate::{
     claim::{ClaimRef, Claimed, Want},
@@ -31,6 +32,8 @@ const PARKED_MAX: usize = 100;
 pub(crate) struct Ready {
     pub(crate) job: Claimed,
     pub(crate) cancellation: Cancellation,
+    /// Those that it is best settled with.
+    pub(crate) siblings: Option<Siblings>,
     since: Duration,
 }
 
@@ -152,6 +155,11 @@ impl Lane {
         room.min(CLAIM_BATCH_MAX)
     }
 
+    /// Whether what is asked for is expected to have ended soon after it came.
+    fn is_brief(&self) -> bool {
+        self.groups.is_none() && self.pace.is_brief(self.ready.len() + self.asked as usize, self.concurrency)
+    }
+
     /// Whether to tell the engine that it may ask for more.
     fn runs_low(&mut self) -> bool {
         let low = self.more && !self.told && self.wanted() > 0;
@@ -244,7 +252,7 @@ impl Lanes {
             lane.told = false;
             if at_most > 0 {
                 lane.asked += at_most;
-                wants.push(Want { queue: queue.clone(), at_most });
+                wants.push(Want { queue: queue.clone(), at_most, brief: lane.is_brief() });
             }
         }
         wants
@@ -267,9 +275,11 @@ impl Lanes {
     /// Lays claimed jobs into their lanes.
     pub(crate) fn claimed(&self, wants: &[Want], claimed: Vec<(Cancellation, Claimed)>) {
         let (since, all) = (self.now(), claimed.len());
+        let siblings = Siblings::default();
         let mut by_queue: HashMap<QueueName, Vec<Ready>> = HashMap::new();
         for (cancellation, job) in claimed {
-            let ready = Ready { job, cancellation, since };
+            let siblings = job.together.then(|| siblings.clone());
+            let ready = Ready { job, cancellation, siblings, since };
             match by_queue.get_mut(&ready.job.claim.queue) {
                 Some(jobs) => jobs.push(ready),
                 None => drop(by_queue.insert(ready.job.claim.queue.clone(), vec![ready])),
@@ -470,12 +480,13 @@ mod tests {
             timeout: None,
             group: None,
             trace: None,
+            together: false,
         }
     }
 
     fn answer(lanes: &Lanes, asked: u32, jobs: u32) {
         let claimed = (0..jobs).map(|number| (Cancellation::default(), job(&number.to_string()))).collect();
-        lanes.claimed(&[Want { queue: queue(), at_most: asked }], claimed);
+        lanes.claimed(&[Want::new(queue(), asked)], claimed);
         // However slow this machine is, none has waited for long.
         let mut all = lanes.lock();
         all.values_mut().flat_map(|lane| &mut lane.ready).for_each(|ready| ready.since = Duration::MAX);
@@ -528,7 +539,7 @@ mod tests {
         run(&lanes, first as usize - 1);
         assert!(asked(&lanes) > 0);
         assert_eq!(asked(&lanes), 0);
-        lanes.refused(&[Want { queue: queue(), at_most: first }]);
+        lanes.refused(&[Want::new(queue(), first)]);
         assert!(asked(&lanes) > 0, "a claim that failed is asked for again");
     }
 }

@@ -38,6 +38,7 @@ mod options;
 mod pace;
 mod registry;
 mod settler;
+mod siblings;
 
 pub use context::{CancelReason, JobContext, JobLog};
 pub use handler::{Handler, JobError};

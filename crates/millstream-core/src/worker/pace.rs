@@ -13,6 +13,8 @@ const AHEAD: Duration = Duration::from_millis(50);
 /// Jobs that are taken ahead, however short the handlers are: two full claims, so that the store works on one while the
 /// jobs of the other run. Three were not faster.
 const AHEAD_JOBS: u32 = 2 * CLAIM_BATCH_MAX;
+/// Jobs of one claim are brief where all that is here is expected to be done within this time.
+const BRIEF: Duration = Duration::from_millis(25);
 /// Bytes of payloads that are taken ahead.
 const AHEAD_BYTES: usize = 16 * 1024 * 1024;
 /// The weight of the latest of the durations in their mean: about the last sixteen count.
@@ -69,6 +71,13 @@ impl Pace {
         *self = Self { bytes: self.bytes, ..Self::default() };
     }
 
+    /// Whether so many jobs are expected to be done soon.
+    pub(crate) fn is_brief(&self, jobs: usize, concurrency: u32) -> bool {
+        let Some(mean) = self.mean.filter(|_| self.seen >= concurrency) else { return false };
+        let turns = u32::try_from(jobs).unwrap_or(u32::MAX).div_ceil(concurrency.max(1));
+        mean.checked_mul(turns).is_some_and(|all| all <= BRIEF)
+    }
+
     /// How many jobs may wait for a slot.
     pub(crate) fn ahead(&self, concurrency: u32) -> u32 {
         let Some(mean) = self.mean.filter(|_| self.seen >= concurrency) else { return 0 };
@@ -107,6 +116,15 @@ mod tests {
     fn short_handlers_get_large_batches() {
         assert_eq!(after(Duration::from_micros(3)).ahead(10), AHEAD_JOBS);
         assert_eq!(after(Duration::from_millis(5)).ahead(10), 100);
+    }
+
+    #[test]
+    fn jobs_are_brief_where_all_of_them_are_done_soon() {
+        let pace = after(Duration::from_millis(5));
+        assert!(pace.is_brief(50, 10));
+        assert!(!pace.is_brief(51, 10));
+        // Nothing is known yet.
+        assert!(!Pace::default().is_brief(1, 10));
     }
 
     #[test]

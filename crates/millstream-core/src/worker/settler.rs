@@ -14,9 +14,13 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::held::Held;
+use super::{
+    held::Held,
+    siblings::{Families, Finished},
+};
 use crate::{
     claim::Progress,
+    clock::{Clock, SystemClock},
     effects::Effects,
     error::Error,
     limits::SETTLE_BATCH_MAX,
@@ -62,7 +66,7 @@ pub(crate) struct Settler {
     pub(crate) jobs: Arc<dyn JobStore>,
     pub(crate) held: Arc<Held>,
     pub(crate) progress: Arc<ProgressBoard>,
-    pub(crate) finished: mpsc::Receiver<Settlement>,
+    pub(crate) finished: mpsc::Receiver<Finished>,
     /// Fired when the engine has ended: what is in the channel is the last.
     pub(crate) last: CancellationToken,
 }
@@ -71,6 +75,8 @@ pub(crate) struct Settler {
 #[derive(Default)]
 struct Flow {
     batch: Vec<Settlement>,
+    /// What is settled in batches of its own.
+    families: Families,
     /// Batches under way.
     writing: JoinSet<Written>,
     /// Settles in a row that the store could not do.
@@ -79,6 +85,8 @@ struct Flow {
     pause: Option<Pin<Box<tokio::time::Sleep>>>,
     /// Whether the channel is closed and empty.
     drained: bool,
+    /// Real time: how long outcomes wait for each other is no business of a clock of tests.
+    clock: SystemClock,
 }
 
 /// What became of a batch.
@@ -98,6 +106,7 @@ impl Settler {
         let Self { jobs, held, progress, mut finished, last } = self;
         let writer = Arc::new(Writer { jobs, held, progress });
         let mut flow = Flow::default();
+        let mut received = Vec::new();
         while !flow.is_done() {
             if flow.has_room() {
                 // Progress first: a job's last report must not come after its end.
@@ -105,18 +114,32 @@ impl Settler {
                 flow.write(&writer);
                 continue;
             }
-            let more = SETTLE_BATCH_MAX.saturating_sub(flow.batch.len());
+            let more = SETTLE_BATCH_MAX.saturating_sub(flow.batch.len()).min(flow.families.room());
+            let patience = until(flow.families.until(), &flow.clock);
             tokio::select! {
                 biased;
                 Some(written) = flow.writing.join_next() => flow.absorb(written),
                 () = paused(&mut flow.pause) => flow.pause = None,
-                received = finished.recv_many(&mut flow.batch, more), if more > 0 && !flow.drained => {
-                    flow.drained = received == 0;
+                count = finished.recv_many(&mut received, more), if more > 0 && !flow.drained => {
+                    flow.drained = count == 0;
+                    flow.sort(received.drain(..));
                 }
+                () = patience => flow.sort(std::iter::empty()),
                 () = writer.progress.posted.notified() => writer.note_progress().await,
                 // Not by waiting for the senders to go: one may sit in a handler that blocks its thread.
                 () = last.cancelled(), if !finished.is_closed() => finished.close(),
             }
+        }
+    }
+}
+
+/// Ends at a time of the clock, if there is one.
+fn until(time: Option<Duration>, clock: &SystemClock) -> impl Future<Output = ()> + use<> {
+    let left = time.map(|time| time.saturating_sub(clock.monotonic()));
+    async move {
+        match left {
+            Some(left) => tokio::time::sleep(left).await,
+            None => std::future::pending().await,
         }
     }
 }
@@ -130,19 +153,36 @@ async fn paused(pause: &mut Option<Pin<Box<tokio::time::Sleep>>>) {
 
 impl Flow {
     fn is_done(&self) -> bool {
-        self.drained && self.batch.is_empty() && self.writing.is_empty()
+        self.drained && self.batch.is_empty() && self.families.is_empty() && self.writing.is_empty()
+    }
+
+    /// Lays what came where it belongs; nobody waits for more once nothing comes.
+    fn sort(&mut self, received: impl Iterator<Item = Finished>) {
+        let now = self.clock.monotonic();
+        for Finished { settlement, siblings } in received {
+            match siblings {
+                Some(share) => self.families.push(settlement, share, now),
+                None => self.batch.push(settlement),
+            }
+        }
+        self.families.gather(now, self.drained);
     }
 
     /// Whether a batch may be written now: the first at once, a second beside it where it is worth it, and none beside
     /// one that is in trouble.
     fn has_room(&self) -> bool {
-        let second = self.failures == 0 && self.writing.len() < WRITERS && self.batch.len() >= SECOND_MIN;
-        !self.batch.is_empty() && self.pause.is_none() && (self.writing.is_empty() || second)
+        let whole = self.families.has_whole();
+        let worth = whole || self.batch.len() >= SECOND_MIN;
+        let second = self.failures == 0 && self.writing.len() < WRITERS && worth;
+        (whole || !self.batch.is_empty()) && self.pause.is_none() && (self.writing.is_empty() || second)
     }
 
     fn write(&mut self, writer: &Arc<Writer>) {
-        let rest = self.batch.split_off(self.batch.len().min(SETTLE_BATCH_MAX));
-        let (writer, batch) = (writer.clone(), std::mem::replace(&mut self.batch, rest));
+        let batch = self.families.take_whole().unwrap_or_else(|| {
+            let rest = self.batch.split_off(self.batch.len().min(SETTLE_BATCH_MAX));
+            std::mem::replace(&mut self.batch, rest)
+        });
+        let writer = writer.clone();
         let apart = self.failures >= APART_AFTER;
         self.writing
             .spawn(async move { if apart { writer.settle_apart(batch).await } else { writer.settle(batch).await } });

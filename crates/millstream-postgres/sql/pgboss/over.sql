@@ -10,5 +10,6 @@ where b.boss = '{name}' and b.at + $1::bigint * interval '1 microsecond' <= c.no
           select j.id, j.started_on, j.state from {boss}.job j
           where j.name = coalesce(u.queue, b.queues[1]) and j.id >= u.job order by j.id limit 1
       ) l
-      where l.id = u.job and l.started_on = b.started and l.state = 'active')
+      where l.id = u.job and (l.started_on = b.started and l.state = 'active'
+                              or b.deferred and l.started_on is null and l.state < 'active'))
 returning b.id

@@ -8,6 +8,7 @@
 -- $8 lease in microseconds.
 --   done retry snooze fail cancel release: the claim must hold.
 --   expire: the claim must have run out. time: it ran too long or its heartbeat stopped, by pg-boss's rules.
+--   crash: the job must be waiting, and never have started but for what was not written.
 --   finish: the job must run, whoever holds it. break: it must not be finished; it is to be repeated, or failed.
 --   drop: the job must be waiting or delayed; it is cancelled. stop: the job must be running, without a claim of ours.
 -- Rides job_pkey, boss_job_pkey.
@@ -17,11 +18,12 @@ with clock as materialized (
     select u.* from unnest($1::text[], $2::text[], $3::integer[], $4::timestamptz[], $5::text[], $6::text[], $7::bigint[])
          with ordinality as u(queue, job, fence, start, kind, payload, wait, ord)
 ), held as materialized (
-    select i.ord, i.kind, i.payload, i.wait, s.tid as seen, l.*, c.now, c.watched
+    select i.ord, i.kind, i.payload, i.wait, i.start, s.tid as seen, l.*, c.now, c.watched
     from clock c cross join input i cross join lateral ({seek i.queue | i.job::uuid}) s cross join lateral (
         select j.ctid as tid, j.* from {job} j
         where j.name = i.queue and j.id >= i.job::uuid and j.id <= i.job::uuid and case i.kind
               when 'drop' then j.state < 'active'
+              when 'crash' then j.state < 'active' and j.started_on is null
               when 'finish' then j.state = 'active'
               when 'break' then j.state <= 'active'
               when 'stop' then j.state = 'active' and not exists (
@@ -45,7 +47,7 @@ with clock as materialized (
     select k.*, case
         when k.kind in ('done', 'finish') then 'completed'
         when k.kind in ('cancel', 'drop', 'stop') or k.cancel then 'cancelled'
-        when k.kind = 'fail' or (k.kind in ('retry', 'expire', 'time', 'break') and k.retry_count >= k.retry_limit) then 'failed'
+        when k.kind = 'fail' or (k.kind in ('retry', 'expire', 'crash', 'time', 'break') and k.retry_count >= k.retry_limit) then 'failed'
         when k.kind in ('snooze', 'release') then 'created'
         else 'retry' end as aim
     from known k
@@ -79,7 +81,8 @@ with clock as materialized (
     update {job} j
     set state = d.target::{boss}.job_state,
         completed_on = case when d.target in ('completed', 'failed', 'cancelled') then d.now end,
-        started_on = case when d.target in ('created', 'retry') and d.kind in ('snooze', 'release') then null else j.started_on end,
+        started_on = case when d.target in ('created', 'retry') and d.kind in ('snooze', 'release') then null
+                          when d.kind = 'crash' then d.start else j.started_on end,
         heartbeat_on = case when d.target = 'completed' then j.heartbeat_on end,
         start_after = case when d.target in ('created', 'retry') then d.now + d.wait * interval '1 microsecond'
                            else j.start_after end,

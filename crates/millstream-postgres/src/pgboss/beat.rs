@@ -6,6 +6,7 @@ use millstream_core::{ClaimRef, Error, Progress, QueueEvent, QueueEventKind, Res
 
 use super::{
     boss::{Boss, again},
+    deferred,
     held::{self, Held},
     sql::BossSql,
     words,
@@ -52,7 +53,14 @@ async fn renew(boss: &Boss, own: &Own, claims: &[ClaimRef]) -> Result<Vec<(Claim
     let on = On::Own(&own.client);
     let refs: Vec<&ClaimRef> = claims.iter().collect();
     let rows_of = held::held(boss, on, &refs).await?;
-    let known = rows_of.iter().enumerate().filter_map(|(place, held)| Some((place, held.as_ref()?)));
+    // Locked by us: nobody else's, and not written yet.
+    let is_open = |held: &Option<Held>| held.as_ref().is_some_and(|held| boss.deferred.is_open(held.call));
+    let open: Vec<bool> = rows_of.iter().map(is_open).collect();
+    let known = rows_of
+        .iter()
+        .enumerate()
+        .filter_map(|(place, held)| Some((place, held.as_ref()?)))
+        .filter(|(place, _)| !open[*place]);
     let lease = boss.lease();
     let mut holding: HashMap<usize, bool> = HashMap::new();
     for (table, places) in held::by_table(known) {
@@ -64,6 +72,7 @@ async fn renew(boss: &Boss, own: &Own, claims: &[ClaimRef]) -> Result<Vec<(Claim
         }
     }
     let signal = |(place, claim): (usize, &ClaimRef)| match holding.get(&place) {
+        None if open[place] => None,
         None => Some((claim.clone(), Signal::Lost)),
         Some(true) => Some((claim.clone(), Signal::Cancel)),
         Some(false) => None,
@@ -82,6 +91,7 @@ pub(crate) async fn progress(boss: &Boss, notes: &[Progress]) -> Result<()> {
         return Ok(());
     }
     let last: Vec<(&Progress, String)> = last.into_values().collect();
+    deferred::start_calls(boss, last.iter().filter_map(|(note, _)| held::call(&note.claim))).await?;
     let events = again!(boss, "note progress", note(boss, &last))?;
     boss.shared.tell(events);
     Ok(())

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_postgres::{Row, error::SqlState};
 
 use super::{
+    deferred::Deferred,
     floors::Floors,
     insert::{self, Entry, Stored},
     options::{PgBossOptions, QueueSettings},
@@ -45,6 +46,7 @@ pub(crate) struct Boss {
     pub(crate) enqueues: mpsc::Sender<EnqueueCall<Entry>>,
     pub(crate) calls: Calls,
     pub(crate) floors: Floors,
+    pub(crate) deferred: Deferred,
     common: Arc<str>,
     /// The latest intake of this process: the next is later.
     pub(crate) intake: Mutex<Time>,
@@ -78,6 +80,7 @@ impl Boss {
             enqueues,
             calls: Calls::default(),
             floors: Floors::default(),
+            deferred: Deferred::default(),
             common: COMMON.into(),
             intake: Mutex::new(Time(millstream_core::Timestamp::UNIX_EPOCH)),
             known: RwLock::default(),

@@ -4,6 +4,7 @@ use millstream_core::{Append, ClaimRef, NewJob, Outcome, Result};
 
 use super::{
     boss::again,
+    deferred, held,
     insert::{self, Entry},
     moves, settle,
     sql::{BossSql, Pick},
@@ -42,6 +43,7 @@ impl PgBossStore {
     pub async fn settle_call(&self, claim: &ClaimRef, outcome: &Outcome) -> Result<SqlCall> {
         let boss = self.boss();
         let ending = settle::ending(outcome)?;
+        deferred::start_calls(boss, held::call(claim).into_iter()).await?;
         let planned = again!(boss, "look at the claim", settle::plan(boss, claim, &ending))?;
         let text = boss.texts.get(BossSql::SettleCall, &planned.held.table, Pick::Plain).to_string();
         let mut params = moves::as_text(boss, &planned);

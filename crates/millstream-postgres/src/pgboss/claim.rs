@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{
     boss::{Boss, again},
+    deferred,
     floors::{FULL_MIN, Floor},
     held, limit,
     sql::Pick,
@@ -19,7 +20,7 @@ use crate::{
     events,
     fault::Fault,
     queue::held::dotted,
-    rows::{self, Key, Time},
+    rows::{self, Key, Tid, Time},
     shared::transact,
     sql::On,
 };
@@ -33,11 +34,12 @@ pub(crate) async fn claim(boss: &Boss, wants: &[Want]) -> Result<Vec<Claimed>> {
     }
     let mut left = i64::from(CLAIM_BATCH_MAX);
     let mut claimed = Vec::new();
+    let brief = wants.iter().all(|want| want.brief);
     for (table, pick, wants) in again!(boss, "claim jobs", groups(boss, &merged))? {
         if left <= 0 {
             break;
         }
-        let taken = match again!(boss, "claim jobs", claim_once(boss, &table, pick, &wants, left)) {
+        let taken = match again!(boss, "claim jobs", claim_once(boss, &table, pick, &wants, left, brief)) {
             // What other calls took already must not be lost with this one.
             Err(error) if !claimed.is_empty() => {
                 tracing::warn!(%error, "jobs of some queues are claimed later");
@@ -80,9 +82,20 @@ async fn claim_once(
     pick: Pick,
     wants: &[(QueueName, i64)],
     left: i64,
+    brief: bool,
 ) -> Result<Taken, Fault> {
     let over = boss.calls.take_over();
     let shared = &*boss.shared;
+    if brief && pick == Pick::Plain {
+        match deferred::take(boss, table, wants, left, &over).await {
+            Ok(Some(taken)) => return Ok(taken),
+            Ok(None) => {}
+            Err(fault) => {
+                boss.calls.give_back(over);
+                return Err(fault);
+            }
+        }
+    }
     let body = || async {
         match (pick, wants) {
             (Pick::Limited, [(queue, count)]) => {
@@ -154,8 +167,22 @@ pub(crate) async fn take(
         let bottoms = vec![Floor::bottom(); wants.len()];
         rows.extend(search(boss, on, table, pick, wants, &counts, &bottoms, &[]).await?);
     }
+    let taken = taken(boss, wants, &rows);
+    if let [(queue, _)] = wants
+        && pick == Pick::Plain
+        && !again
+        && !more(&rows)
+    {
+        raise_floor(boss, queue, &rows, rows.len() as i64);
+    }
+    events::append::job_events(&boss.shared, on, &taken.events).await?;
+    Ok(taken)
+}
+
+/// What was taken, in the order in which it is to run.
+pub(crate) fn taken(boss: &Boss, wants: &[(QueueName, i64)], rows: &[Row]) -> Taken {
     let mut jobs = Vec::with_capacity(rows.len());
-    for row in &rows {
+    for row in rows {
         match claimed(boss, wants, row) {
             Ok((claimed, event)) => jobs.push((order(row), claimed, event)),
             // It must not keep its neighbours; its claim runs out, and its attempts with it.
@@ -166,22 +193,31 @@ pub(crate) async fn take(
     jobs.sort_by(|(left_order, left, _), (right_order, right, _)| {
         (left.claim.queue.as_str(), left_order).cmp(&(right.claim.queue.as_str(), right_order))
     });
-    if let ([(queue, _)], Some((order, ..))) = (wants, jobs.last())
-        && pick == Pick::Plain
-        && rows.len() >= FULL_MIN
-        && !again
-        && !more(&rows)
-    {
-        let (Reverse(priority), created) = *order;
-        boss.floors.raise(queue, Floor { priority, created });
-    }
     let mut taken = Taken::default();
     for (_, claimed, event) in jobs {
         taken.claimed.push(claimed);
         taken.events.extend(event);
     }
-    events::append::job_events(&boss.shared, on, &taken.events).await?;
-    Ok(taken)
+    taken
+}
+
+/// The next search begins behind a claim that brought all of `count`.
+pub(crate) fn raise_floor(boss: &Boss, queue: &QueueName, rows: &[Row], count: i64) {
+    let last = rows.iter().map(order).max();
+    if let Some((Reverse(priority), created)) = last.filter(|_| rows.len() >= FULL_MIN && rows.len() as i64 >= count) {
+        boss.floors.raise(queue, Floor { priority, created });
+    }
+}
+
+/// A row's call, and when it started.
+pub(crate) fn call_of(row: &Row) -> (i64, Time) {
+    (row.get(BATCH), row.get(STARTED_ON))
+}
+
+/// A row's key and place.
+pub(crate) fn place_of(row: &Row) -> (Uuid, Tid) {
+    let Key(job) = row.get(JOB);
+    (job, row.get(TID))
 }
 
 /// Columns of the claim's answer, in its order: a look by name for each of so many rows takes longer than the value.
@@ -202,6 +238,8 @@ const BESIDE: usize = 13;
 const GROUP_ID: usize = 14;
 const GROUP_TIER: usize = 15;
 const TRACE_CONTEXT: usize = 16;
+/// Of `defer` only.
+pub(crate) const FIT: usize = 17;
 
 fn order(row: &Row) -> Order {
     (Reverse(row.get(PRIORITY)), row.get(CREATED_ON))
@@ -287,6 +325,7 @@ fn claimed(boss: &Boss, wants: &[(QueueName, i64)], row: &Row) -> Result<(Claime
         timeout: Some(own.timeout.unwrap_or_else(|| words::timeout(row.get(EXPIRE_SECONDS)))),
         group: words::group(row.get(GROUP_ID), row.get(GROUP_TIER)),
         trace,
+        together: false,
     };
     Ok((claimed, event))
 }

@@ -57,6 +57,21 @@ fn read(claim: &ClaimRef) -> Option<(i32, i64, i64, bool, Tid)> {
     ))
 }
 
+/// The call that a claim says it is of.
+pub(crate) fn call(claim: &ClaimRef) -> Option<i64> {
+    read(claim).map(|(_, _, call, ..)| call)
+}
+
+/// Whether something beside the row says what becomes of the job.
+pub(crate) fn has_beside(claim: &ClaimRef) -> bool {
+    read(claim).is_none_or(|(_, _, _, beside, _)| beside)
+}
+
+/// The id of a claim's row.
+pub(crate) fn row(claim: &ClaimRef) -> Uuid {
+    words::row_id(&claim.queue, &claim.job)
+}
+
 /// Claims by their rows; `None` for what cannot be a claim of this store.
 pub(crate) async fn held(boss: &Boss, on: On<'_>, claims: &[&ClaimRef]) -> Result<Vec<Option<Held>>, Fault> {
     let mut names: Vec<&QueueName> = claims.iter().map(|claim| &claim.queue).collect();

@@ -11,6 +11,7 @@ mod boss;
 mod call;
 mod claim;
 mod control;
+mod deferred;
 mod due;
 mod floors;
 mod held;

@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     Of(Native),
     /// It ran too long, or its heartbeat stopped, by pg-boss's own rules.
     Time,
+    /// Its worker took it without writing so, and vanished.
+    Crash,
     /// Cancelled while a worker of pg-boss's own holds it.
     Stop,
     /// Completed, whoever holds it.
@@ -44,6 +46,7 @@ impl Kind {
         match self {
             Self::Of(native) => native.word(),
             Self::Time => "time",
+            Self::Crash => "crash",
             Self::Stop => "stop",
             Self::Finish => "finish",
             Self::Break => "break",
@@ -51,7 +54,7 @@ impl Kind {
     }
 
     const fn is_stalled(self) -> bool {
-        matches!(self, Self::Of(Native::Expire) | Self::Time)
+        matches!(self, Self::Of(Native::Expire) | Self::Time | Self::Crash)
     }
 }
 

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{
     boss::{Boss, again},
+    deferred,
     held::{self, Held},
     moves::{self, Kind, Move, Moved},
     sql::BossSql,
@@ -20,8 +21,19 @@ const BATCH: i64 = 500;
 /// Takes expired claims of ours away; answers how many. What pg-boss's own workers hold is left to maintenance.
 pub(crate) async fn rescue(boss: &Boss) -> Result<u64> {
     let mut rescued = 0;
+    for lost in [BossSql::Expired, BossSql::Crashed] {
+        rescued += rescue_all(boss, lost).await?;
+    }
+    boss.call("forget claims that are over", BossSql::Over, &[&boss.lease()]).await?;
+    boss.calls.forget_older(boss.shared.lease());
+    Ok(rescued)
+}
+
+/// Rescues what a statement finds.
+async fn rescue_all(boss: &Boss, lost: BossSql) -> Result<u64> {
+    let mut rescued = 0;
     loop {
-        let (found, moved) = again!(boss, "rescue jobs", rescue_batch(boss))?;
+        let (found, moved) = again!(boss, "rescue jobs", rescue_batch(boss, lost))?;
         let gone = moved.states.iter().flatten().count() as u64;
         if gone > 0 {
             tracing::warn!(jobs = gone, "leases ran out: their jobs are rescued");
@@ -30,21 +42,19 @@ pub(crate) async fn rescue(boss: &Boss) -> Result<u64> {
         moved.tell(boss);
         // A batch of which nothing moved is somebody else's by now.
         if found < BATCH || gone == 0 {
-            break;
+            return Ok(rescued);
         }
     }
-    boss.call("forget claims that are over", BossSql::Over, &[&boss.lease()]).await?;
-    boss.calls.forget_older(boss.shared.lease());
-    Ok(rescued)
 }
 
-async fn rescue_batch(boss: &Boss) -> Result<(i64, Moved), Fault> {
+async fn rescue_batch(boss: &Boss, lost: BossSql) -> Result<(i64, Moved), Fault> {
     let shared = &*boss.shared;
-    transact!(shared, shared.logs_any(), unit => rescue_in(boss, unit.on()?))
+    transact!(shared, shared.logs_any(), unit => rescue_in(boss, unit.on()?, lost))
 }
 
-async fn rescue_in(boss: &Boss, on: On<'_>) -> Result<(i64, Moved), Fault> {
-    let expired = boss.run(on, BossSql::Expired, &[&boss.lease(), &BATCH]).await?;
+async fn rescue_in(boss: &Boss, on: On<'_>, lost: BossSql) -> Result<(i64, Moved), Fault> {
+    let kind = if lost == BossSql::Crashed { Kind::Crash } else { Kind::Of(Native::Expire) };
+    let expired = boss.run(on, lost, &[&boss.lease(), &BATCH]).await?;
     if expired.is_empty() {
         return Ok((0, Moved::default()));
     }
@@ -58,7 +68,7 @@ async fn rescue_in(boss: &Boss, on: On<'_>) -> Result<(i64, Moved), Fault> {
         let start = row.get::<_, Time>("started_on").0.as_microsecond();
         let (fence, call) = (row.get("retry_count"), row.get("batch"));
         let held = Held { queue, table: known.table, job, fence, start, call, beside: false, place: None };
-        all.push(Move { held, kind: Kind::Of(Native::Expire), payload: payload.clone(), wait: 0 });
+        all.push(Move { held, kind, payload: payload.clone(), wait: 0 });
     }
     let moved = moves::moves(boss, on, &all).await?;
     Ok((expired.len() as i64, moved))
@@ -67,6 +77,7 @@ async fn rescue_in(boss: &Boss, on: On<'_>) -> Result<(i64, Moved), Fault> {
 /// Gives claims back: waiting again in their old place, no attempt burned. Claims that no longer hold are skipped. A job
 /// that somebody asked to cancel ends here: this attempt ended in something other than success.
 pub(crate) async fn release(boss: &Boss, claims: &[ClaimRef]) -> Result<()> {
+    deferred::start_calls(boss, claims.iter().filter_map(held::call)).await?;
     let moved = again!(boss, "release claims", release_once(boss, claims))?;
     moved.tell(boss);
     Ok(())

@@ -6,6 +6,7 @@ use millstream_core::{ClaimRef, JobState, Outcome, QueueName, Result, Settlement
 
 use super::{
     boss::{Boss, Known, again},
+    deferred,
     held::{self, Held},
     insert::{self, Entry, Stored},
     moves::{self, Kind, Move, Moved},
@@ -26,6 +27,18 @@ pub(crate) async fn settle(boss: &Boss, batch: &[Settlement]) -> Result<Vec<Verd
     if batch.is_empty() {
         return Ok(Vec::new());
     }
+    let mut verdicts = deferred::settle(boss, batch).await?;
+    let left: Vec<&Settlement> =
+        batch.iter().zip(&verdicts).filter(|(_, verdict)| verdict.is_none()).map(|(one, _)| one).collect();
+    if !left.is_empty() {
+        let mut rest = settle_started(boss, &left).await?.into_iter();
+        verdicts.iter_mut().filter(|verdict| verdict.is_none()).for_each(|verdict| *verdict = rest.next());
+    }
+    Ok(verdicts.into_iter().map(|verdict| verdict.unwrap_or(Verdict::LostClaim)).collect())
+}
+
+/// Settles claims whose jobs' rows say that they run.
+async fn settle_started(boss: &Boss, batch: &[&Settlement]) -> Result<Vec<Verdict>> {
     let parts: Vec<Part<'_>> = batch.iter().map(|one| Part::of(boss, one)).collect();
     let bare = batch.iter().zip(&parts).all(|(one, part)| one.effects.is_empty() && part.ending.is_ok());
     if bare {

@@ -16,7 +16,7 @@ use tokio_postgres::{Client, types::Type};
 use super::{
     beat,
     boss::Boss,
-    claim, control, due, insert, limit, list,
+    claim, control, deferred, due, insert, limit, list,
     maintain::{self, Maintained},
     options::PgBossOptions,
     rescue, schedules, schema, settle,
@@ -92,6 +92,7 @@ impl PgBossStore {
         let mut tasks = JoinSet::new();
         let enqueuing = boss.clone();
         tasks.spawn(commits::run(to_enqueue, move |calls| enqueue::commit_calls(enqueuing.clone(), calls)));
+        tasks.spawn(deferred::run(boss.clone()));
         if options.supervise {
             tasks.spawn(maintain::run(boss.clone(), options.supervise_every));
         }
@@ -149,6 +150,7 @@ impl Store for PgBossStore {
         self.boss().shared.closing.cancel();
         tasks.abort_all();
         while tasks.join_next().await.is_some() {}
+        self.boss().deferred.clear();
         self.inner.native.close().await
     }
 }

@@ -190,6 +190,7 @@ fn claimed(shared: &Shared, row: &Row) -> Result<(Claimed, Option<QueueEvent>)> 
         timeout: settings.timeout,
         group: settings.group,
         trace: rows::json_option(text("trace"), place("trace"))?,
+        together: false,
     };
     Ok((claimed, event))
 }

@@ -160,6 +160,7 @@ impl Whole {
             timeout: self.settings.timeout,
             group: self.settings.group,
             trace: self.trace,
+            together: false,
         })
     }
 }

@@ -60,7 +60,7 @@ pub(crate) fn named(name: &str, id: &str) -> NewJob {
 }
 
 pub(crate) async fn claim(store: &SqliteStore, name: &str, at_most: u32) -> Vec<Claimed> {
-    store.claim(&[Want { queue: queue(name), at_most }]).await.unwrap()
+    store.claim(&[Want::new(queue(name), at_most)]).await.unwrap()
 }
 
 pub(crate) fn settlement(claim: &ClaimRef, outcome: Outcome) -> Settlement {

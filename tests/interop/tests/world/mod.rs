@@ -94,7 +94,7 @@ impl World {
     }
 
     pub(crate) async fn try_claim(&self, queue: &QueueName) -> Option<Claimed> {
-        let want = Want { queue: queue.clone(), at_most: 1 };
+        let want = Want::new(queue.clone(), 1);
         self.store.claim(&[want]).await.unwrap().pop()
     }
 

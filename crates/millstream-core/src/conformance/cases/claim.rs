@@ -13,7 +13,7 @@ use crate::{
 };
 
 fn want(name: &str, at_most: u32) -> Want {
-    Want { queue: queue(name), at_most }
+    Want::new(queue(name), at_most)
 }
 
 fn from(claimed: &[Claimed], name: &str) -> usize {

@@ -34,7 +34,7 @@ cases! {
         closed("cancel", world.queue.cancel(&q(), &id("1")).await)?;
         closed("schedules", world.queue.schedules(None).await)?;
         closed("watch", world.queue.watch(&q()).await)?;
-        closed("claim", world.jobs.claim(&[Want { queue: q(), at_most: 1 }]).await)?;
+        closed("claim", world.jobs.claim(&[Want::new(q(), 1)]).await)?;
         closed("beat", world.jobs.beat(std::slice::from_ref(&claim)).await)?;
         closed("release", world.jobs.release(&[claim]).await)?;
         closed("rescue", world.jobs.rescue().await)?;

@@ -111,11 +111,8 @@ impl Model<'_> {
     }
 
     async fn claim(&mut self) -> Checked {
-        let mut wants: Vec<Want> = self
-            .queues
-            .iter()
-            .map(|queue| Want { queue: queue.clone(), at_most: below(&self.entropy, 4) as u32 })
-            .collect();
+        let mut wants: Vec<Want> =
+            self.queues.iter().map(|queue| Want::new(queue.clone(), below(&self.entropy, 4) as u32)).collect();
         wants.truncate(1 + below(&self.entropy, 2) as usize);
         let claimed = self.handle().jobs.claim(&wants).await?;
         self.tell(format!("claim {wants:?} -> {:?}", claimed.iter().map(|one| &one.claim).collect::<Vec<_>>()));

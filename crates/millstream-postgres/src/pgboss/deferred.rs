@@ -1,0 +1,400 @@
+//! Claims whose jobs are started and completed in one write. Each update of a row of pg-boss's is a new row and three
+//! entries of indexes: where jobs end within milliseconds, the first of the two is for nobody. Such a claim locks its
+//! rows in a transaction that stays open while the handlers run, and notes in the book of claims, by a commit of its own,
+//! whose they are. It ends with the first settle, or when its time is up: what is done is completed, the rest is started,
+//! and is a claim like any other from there on.
+//!
+//! Nobody else can take a locked row, pg-boss's own workers included. A process that is killed loses its locks with its
+//! connection: the jobs are ready at once, and the rescue counts the attempt, by the note. One that is stopped loses them
+//! when the server ends its idle transaction.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use deadpool_postgres::{Object, Timeouts};
+use millstream_core::{Clock, Error, Outcome, QueueName, Result, Settlement, SystemClock, Verdict};
+use tokio::sync::Notify;
+use uuid::Uuid;
+
+use super::{
+    boss::{Boss, again},
+    claim::{self, Taken},
+    held, settle,
+    sql::{BossSql, Pick},
+};
+use crate::{
+    fault::Fault,
+    queue::moves::Kind as Native,
+    rows::{Key, Tid, Time},
+    shared::{Unit, lock},
+    sql::On,
+};
+
+/// Fewer jobs are not worth two more commands.
+pub(crate) const JOBS_MIN: i64 = 200;
+/// How long a claim's jobs may stay unwritten: several times what a claim of brief jobs takes.
+const OPEN_MAX: Duration = Duration::from_millis(100);
+/// At most so many of the pool's connections are in such transactions, and only where as many are left: one claim is
+/// under way, the jobs of one wait, those of one run, and one is settled.
+const OPEN_AT_ONCE: usize = 6;
+const POOL_MIN: usize = OPEN_AT_ONCE + 4;
+/// The server gives up a transaction whose process does not go on: it was stopped, or the way to it is cut.
+const BEGIN: &str = "begin; set local idle_in_transaction_session_timeout = '1s'";
+/// How long a claim waits for its next try where the database could not be reached.
+const RETRY: Duration = Duration::from_secs(1);
+/// Claims of a queue that are made in the plain way after some that were not settled as one, at most.
+const DOUBT_MAX: u32 = 64;
+
+/// The open claims of this process, by call.
+pub(crate) struct Deferred {
+    open: Mutex<HashMap<i64, Entry>>,
+    doubts: Mutex<HashMap<QueueName, Doubt>>,
+    /// Told when a claim was opened.
+    opened: Notify,
+    /// Real time: how long a transaction stays open is no business of a clock of tests.
+    clock: SystemClock,
+}
+
+impl Default for Deferred {
+    fn default() -> Self {
+        Self { open: Mutex::default(), doubts: Mutex::default(), opened: Notify::new(), clock: SystemClock::new() }
+    }
+}
+
+struct Entry {
+    until: Duration,
+    /// Who ends the claim holds the lock until that is written, so that others wait for it. `None`: it has ended.
+    claim: Arc<tokio::sync::Mutex<Option<Open>>>,
+}
+
+/// A claim that has not been written.
+struct Open {
+    call: i64,
+    queue: QueueName,
+    table: Arc<str>,
+    start: Time,
+    jobs: HashMap<Uuid, Tid>,
+    /// `None`: it was lost, and the locks with it.
+    unit: Option<Unit>,
+}
+
+/// How much a queue's claims are worth deferring.
+#[derive(Default)]
+struct Doubt {
+    /// So many claims are plain ones.
+    plain: u32,
+    grown: u32,
+}
+
+impl Deferred {
+    /// Whether the next claim of the queue may be deferred.
+    fn may(&self, queue: &QueueName) -> bool {
+        if lock(&self.open).len() >= OPEN_AT_ONCE {
+            return false;
+        }
+        let mut doubts = lock(&self.doubts);
+        let Some(doubt) = doubts.get_mut(queue) else { return true };
+        let may = doubt.plain == 0;
+        doubt.plain = doubt.plain.saturating_sub(1);
+        may
+    }
+
+    /// It was for nothing: fewer of the queue's claims are deferred.
+    fn doubt(&self, queue: &QueueName) {
+        let mut doubts = lock(&self.doubts);
+        let doubt = doubts.entry(queue.clone()).or_default();
+        doubt.grown = doubt.grown.saturating_mul(2).clamp(1, DOUBT_MAX);
+        doubt.plain = doubt.grown;
+    }
+
+    fn trust(&self, queue: &QueueName) {
+        lock(&self.doubts).remove(queue);
+    }
+
+    /// Whether a call's rows are locked and not written.
+    pub(crate) fn is_open(&self, call: i64) -> bool {
+        lock(&self.open).contains_key(&call)
+    }
+
+    fn is_empty(&self) -> bool {
+        lock(&self.open).is_empty()
+    }
+
+    fn find(&self, call: i64) -> Option<Arc<tokio::sync::Mutex<Option<Open>>>> {
+        lock(&self.open).get(&call).map(|entry| entry.claim.clone())
+    }
+
+    fn insert(&self, open: Open) {
+        let until = self.clock.monotonic() + OPEN_MAX;
+        let call = open.call;
+        let claim = Arc::new(tokio::sync::Mutex::new(Some(open)));
+        lock(&self.open).insert(call, Entry { until, claim });
+        self.opened.notify_one();
+    }
+
+    /// The claims whose time is up, or when the next one's is.
+    fn due(&self) -> (Vec<i64>, Option<Duration>) {
+        let now = self.clock.monotonic();
+        let open = lock(&self.open);
+        let due = open.iter().filter(|(_, entry)| entry.until <= now).map(|(call, _)| *call).collect();
+        let next = open.values().map(|entry| entry.until).filter(|until| *until > now).min();
+        (due, next.map(|until| until - now))
+    }
+
+    fn put_off(&self, call: i64) {
+        if let Some(entry) = lock(&self.open).get_mut(&call) {
+            entry.until = self.clock.monotonic() + RETRY;
+        }
+    }
+
+    /// Gives up every claim: the server takes the locks away with the connections.
+    pub(crate) fn clear(&self) {
+        lock(&self.open).clear();
+    }
+}
+
+/// Locks jobs of one queue, as many as are wanted. `None`: a plain claim is to be made.
+pub(crate) async fn take(
+    boss: &Boss,
+    table: &Arc<str>,
+    wants: &[(QueueName, i64)],
+    at_most: i64,
+    over: &[i64],
+) -> Result<Option<Taken>, Fault> {
+    let shared = &*boss.shared;
+    let [(queue, count)] = wants else { return Ok(None) };
+    let count = (*count).min(at_most);
+    let able = !shared.pooled && !shared.logs_any() && shared.pool.status().max_size >= POOL_MIN;
+    if !able || count < JOBS_MIN || !boss.deferred.may(queue) {
+        return Ok(None);
+    }
+    let conn = shared.conn().await?;
+    // Not waited for: who holds a connection must not. It is another one, so that the note is a commit by itself.
+    let at_once = Timeouts { wait: Some(Duration::ZERO), ..Timeouts::default() };
+    let Ok(second) = shared.pool.timeout_get(&at_once).await else { return Ok(None) };
+    let unit = Unit::open(conn, BEGIN).await?;
+    match lock_jobs(boss, unit.on()?, &second, table, wants, count, over).await {
+        Ok(Some((taken, call, start, jobs))) => {
+            let (queue, table) = (queue.clone(), table.clone());
+            boss.deferred.insert(Open { call, queue, table, start, jobs, unit: Some(unit) });
+            Ok(Some(taken))
+        }
+        Ok(None) => {
+            unit.rollback().await;
+            boss.deferred.doubt(queue);
+            Ok(None)
+        }
+        Err(fault) => {
+            unit.rollback().await;
+            boss.floors.forget(queue);
+            Err(fault)
+        }
+    }
+}
+
+type Locked = (Taken, i64, Time, HashMap<Uuid, Tid>);
+
+async fn lock_jobs(
+    boss: &Boss,
+    on: On<'_>,
+    second: &Object,
+    table: &Arc<str>,
+    wants: &[(QueueName, i64)],
+    count: i64,
+    over: &[i64],
+) -> Result<Option<Locked>, Fault> {
+    let [(queue, _)] = wants else { return Ok(None) };
+    let floor = boss.floors.of(std::iter::once(queue))[0];
+    let name = queue.as_str();
+    let text = boss.texts.get(BossSql::Defer, table, Pick::Plain);
+    let rows = boss.shared.texts.run_text(on, &text, &[&name, &count, &floor.priority, &floor.created]).await?;
+    let Some(first) = rows.first().filter(|_| rows.len() as i64 >= JOBS_MIN) else {
+        // There may be more in front of the floor.
+        boss.floors.forget(queue);
+        return Ok(None);
+    };
+    if !rows.iter().all(|row| row.get::<_, bool>(claim::FIT)) {
+        return Ok(None);
+    }
+    let (call, start) = claim::call_of(first);
+    let jobs: HashMap<Uuid, Tid> = rows.iter().map(claim::place_of).collect();
+    let mut taken = claim::taken(boss, wants, &rows);
+    if taken.claimed.iter().any(|one| held::has_beside(&one.claim)) {
+        return Ok(None);
+    }
+    taken.claimed.iter_mut().for_each(|one| one.together = true);
+    let keys: Vec<Key> = jobs.keys().copied().map(Key).collect();
+    boss.run(On::Conn(second), BossSql::DeferNote, &[&call, &start, &name, &keys, &over.to_vec()]).await?;
+    boss.calls.began(call, rows.len());
+    claim::raise_floor(boss, queue, &rows, count);
+    Ok(Some((taken, call, start, jobs)))
+}
+
+/// Settles what of a batch is of open claims, and completes with them; the claims end here. `None`: to be settled in the
+/// plain way.
+pub(crate) async fn settle(boss: &Boss, batch: &[Settlement]) -> Result<Vec<Option<Verdict>>> {
+    let mut verdicts = vec![None; batch.len()];
+    if boss.deferred.is_empty() {
+        return Ok(verdicts);
+    }
+    let mut calls: HashMap<i64, Vec<usize>> = HashMap::new();
+    for (place, one) in batch.iter().enumerate() {
+        if let Some(call) = held::call(&one.claim).filter(|call| boss.deferred.is_open(*call)) {
+            calls.entry(call).or_default().push(place);
+        }
+    }
+    for (call, places) in calls {
+        let Some(claim) = boss.deferred.find(call) else { continue };
+        let mut claim = claim.lock().await;
+        let Some(open) = claim.take() else { continue };
+        let (mut done, mut settled) = (Done::default(), Vec::new());
+        let mut left = open.jobs.clone();
+        for place in places {
+            let one = &batch[place];
+            let row = held::row(&one.claim);
+            if let Some(output) = plain_output(one)
+                && let Some(tid) = left.remove(&row)
+            {
+                done.jobs.push(Key(row));
+                done.outputs.push(output);
+                done.places.push(tid);
+                settled.push(place);
+            }
+        }
+        match end(boss, open, done, &left).await {
+            Ok(true) => {
+                let completed = || Verdict::Settled(millstream_core::JobState::Completed);
+                boss.calls.ended(settled.iter().map(|_| call));
+                settled.iter().for_each(|place| verdicts[*place] = Some(completed()));
+            }
+            Ok(false) => {}
+            Err((open, error)) => {
+                *claim = Some(*open);
+                boss.deferred.put_off(call);
+                return Err(error);
+            }
+        }
+    }
+    Ok(verdicts)
+}
+
+/// The output of what only completes its job.
+fn plain_output(one: &Settlement) -> Option<Option<String>> {
+    if !matches!(one.outcome, Outcome::Done(_)) || !one.effects.is_empty() {
+        return None;
+    }
+    let ending = settle::ending(&one.outcome).ok()?;
+    (ending.kind == Native::Done).then_some(ending.payload)
+}
+
+/// Ends the open claims of these calls: their jobs are started. For what has to be done on their rows by others.
+pub(crate) async fn start_calls(boss: &Boss, calls: impl Iterator<Item = i64>) -> Result<()> {
+    if boss.deferred.is_empty() {
+        return Ok(());
+    }
+    let mut seen = std::collections::BTreeSet::new();
+    for call in calls.filter(|call| seen.insert(*call)) {
+        let Some(claim) = boss.deferred.find(call) else { continue };
+        let mut claim = claim.lock().await;
+        let Some(open) = claim.take() else { continue };
+        let left = open.jobs.clone();
+        if let Err((open, error)) = end(boss, open, Done::default(), &left).await {
+            *claim = Some(*open);
+            boss.deferred.put_off(call);
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// What is completed: one job, its output and its place in each row.
+#[derive(Default)]
+struct Done {
+    jobs: Vec<Key>,
+    outputs: Vec<Option<String>>,
+    places: Vec<Tid>,
+}
+
+/// Writes a claim's end. Answers whether `done` is completed; if not, all of it is started, as `left` is.
+async fn end(boss: &Boss, mut open: Open, done: Done, left: &HashMap<Uuid, Tid>) -> Result<bool, (Box<Open>, Error)> {
+    if left.len() * 4 > open.jobs.len() {
+        boss.deferred.doubt(&open.queue);
+    } else {
+        boss.deferred.trust(&open.queue);
+    }
+    let completed = match open.unit.take() {
+        Some(unit) => write(boss, unit, &open, &done, left).await,
+        None => Err(Fault::Raced),
+    };
+    let completed = match completed {
+        Ok(completed) => completed,
+        Err(fault) => {
+            tracing::warn!(queue = %open.queue, ?fault, "a claim's locks are lost: its jobs are started, but for what others took");
+            boss.floors.forget(&open.queue);
+            let taken_back = again!(boss, "start jobs", start_again(boss, &open));
+            if let Err(error) = taken_back {
+                return Err((Box::new(open), error));
+            }
+            false
+        }
+    };
+    lock(&boss.deferred.open).remove(&open.call);
+    Ok(completed)
+}
+
+async fn write(boss: &Boss, unit: Unit, open: &Open, done: &Done, left: &HashMap<Uuid, Tid>) -> Result<bool, Fault> {
+    let all = done.jobs.len();
+    let mut completed = false;
+    if all > 0 {
+        let Done { jobs, outputs, places } = done;
+        let rows =
+            boss.run_in(unit.on()?, BossSql::DeferComplete, &open.table, &[jobs, outputs, places, &open.start]).await?;
+        let count: i64 = rows.first().map_or(0, |row| row.get(0));
+        completed = count == all as i64;
+        if !completed && count > 0 {
+            return Err(Fault::Raced);
+        }
+    }
+    let left = if completed { left } else { &open.jobs };
+    if !left.is_empty() {
+        start(boss, unit.on()?, open, left).await?;
+    }
+    unit.commit().await?;
+    Ok(completed)
+}
+
+async fn start(boss: &Boss, on: On<'_>, open: &Open, jobs: &HashMap<Uuid, Tid>) -> Result<(), Fault> {
+    let (keys, places): (Vec<Key>, Vec<Tid>) = jobs.iter().map(|(job, place)| (Key(*job), *place)).unzip();
+    let (name, lease) = (open.queue.as_str(), boss.lease());
+    let params: [&(dyn crate::sql::Param + Sync); 6] = [&open.call, &open.start, &name, &keys, &places, &lease];
+    boss.run_in(on, BossSql::DeferStart, &open.table, &params).await?;
+    Ok(())
+}
+
+/// Starts what nobody took since the locks were lost.
+async fn start_again(boss: &Boss, open: &Open) -> Result<(), Fault> {
+    let conn = boss.shared.conn().await?;
+    start(boss, On::Conn(&conn), open, &open.jobs).await
+}
+
+/// Ends claims whose time is up, for as long as the store is open.
+pub(crate) async fn run(boss: Arc<Boss>) {
+    loop {
+        let (due, next) = boss.deferred.due();
+        if due.is_empty() {
+            match next {
+                Some(left) => tokio::time::sleep(left).await,
+                None => boss.deferred.opened.notified().await,
+            }
+            continue;
+        }
+        for call in due {
+            if let Err(error) = start_calls(&boss, std::iter::once(call)).await {
+                tracing::warn!(%error, "jobs that were locked are not started yet");
+            }
+        }
+    }
+}
