@@ -1,7 +1,8 @@
 -- Completes jobs whose rows this transaction locked: start and end in one. None while somebody watches. Answers how many.
+-- The clock tells when the transaction began: they end now.
 -- $1 jobs, $2 outputs, $3 places, $4 when they started. Rides no index.
 with clock as materialized (
-    select {boss}.job_now() as now, {schema}.watched() as watched
+    select greatest({boss}.job_now() + (clock_timestamp() - now()), $4::timestamptz) as now, {schema}.watched() as watched
 ), done as (
     update {job} j
     set state = 'completed', started_on = $4::timestamptz, heartbeat_on = c.now, completed_on = c.now, output = i.output::jsonb
