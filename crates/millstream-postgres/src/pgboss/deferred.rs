@@ -9,14 +9,18 @@
 //! when the server ends its idle transaction.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
+    collections::{HashMap, HashSet},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use deadpool_postgres::{Object, Timeouts};
-use millstream_core::{Clock, Error, Outcome, QueueName, Result, Settlement, SystemClock, Verdict};
+use millstream_core::{Clock, Outcome, QueueName, Result, Settlement, SystemClock, Verdict};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
@@ -26,7 +30,7 @@ use super::{
     sql::{BossSql, Pick},
 };
 use crate::{
-    fault::Fault,
+    fault::{Fault, closed},
     queue::moves::Kind as Native,
     rows::{Key, Tid, Time},
     shared::{Unit, lock},
@@ -51,6 +55,8 @@ const DOUBT_MAX: u32 = 64;
 /// The open claims of this process, by call.
 pub(crate) struct Deferred {
     open: Mutex<HashMap<i64, Entry>>,
+    /// Claims that are about to be opened.
+    opening: AtomicUsize,
     doubts: Mutex<HashMap<QueueName, Doubt>>,
     /// Told when a claim was opened.
     opened: Notify,
@@ -60,7 +66,22 @@ pub(crate) struct Deferred {
 
 impl Default for Deferred {
     fn default() -> Self {
-        Self { open: Mutex::default(), doubts: Mutex::default(), opened: Notify::new(), clock: SystemClock::new() }
+        Self {
+            open: Mutex::default(),
+            opening: AtomicUsize::new(0),
+            doubts: Mutex::default(),
+            opened: Notify::new(),
+            clock: SystemClock::new(),
+        }
+    }
+}
+
+/// The place of a claim that is about to be opened.
+struct Opening<'a>(&'a Deferred);
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        self.0.opening.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -90,16 +111,21 @@ struct Doubt {
 }
 
 impl Deferred {
-    /// Whether the next claim of the queue may be deferred.
-    fn may(&self, queue: &QueueName) -> bool {
-        if lock(&self.open).len() >= OPEN_AT_ONCE {
-            return false;
-        }
+    /// Whether the next claim of the queue may be deferred, and its place if so.
+    fn may(&self, queue: &QueueName) -> Option<Opening<'_>> {
+        let opening = {
+            let open = lock(&self.open);
+            let all = open.len() + self.opening.load(Ordering::Relaxed);
+            (all < OPEN_AT_ONCE).then(|| {
+                self.opening.fetch_add(1, Ordering::Relaxed);
+                Opening(self)
+            })?
+        };
         let mut doubts = lock(&self.doubts);
-        let Some(doubt) = doubts.get_mut(queue) else { return true };
+        let Some(doubt) = doubts.get_mut(queue) else { return Some(opening) };
         let may = doubt.plain == 0;
         doubt.plain = doubt.plain.saturating_sub(1);
-        may
+        may.then_some(opening)
     }
 
     /// It was for nothing: fewer of the queue's claims are deferred.
@@ -127,12 +153,18 @@ impl Deferred {
         lock(&self.open).get(&call).map(|entry| entry.claim.clone())
     }
 
-    fn insert(&self, open: Open) {
+    /// `false`: the store was closed meanwhile, and nobody would end the claim.
+    fn insert(&self, open: Open, closing: &CancellationToken) -> bool {
         let until = self.clock.monotonic() + OPEN_MAX;
         let call = open.call;
         let claim = Arc::new(tokio::sync::Mutex::new(Some(open)));
-        lock(&self.open).insert(call, Entry { until, claim });
+        let mut open = lock(&self.open);
+        if closing.is_cancelled() {
+            return false;
+        }
+        open.insert(call, Entry { until, claim });
         self.opened.notify_one();
+        true
     }
 
     /// The claims whose time is up, or when the next one's is.
@@ -150,7 +182,7 @@ impl Deferred {
         }
     }
 
-    /// Gives up every claim: the server takes the locks away with the connections.
+    /// Gives up every claim, after `closing` was fired: the server takes the locks away with the connections.
     pub(crate) fn clear(&self) {
         lock(&self.open).clear();
     }
@@ -168,9 +200,10 @@ pub(crate) async fn take(
     let [(queue, count)] = wants else { return Ok(None) };
     let count = (*count).min(at_most);
     let able = !shared.pooled && !shared.logs_any() && shared.pool.status().max_size >= POOL_MIN;
-    if !able || count < JOBS_MIN || !boss.deferred.may(queue) {
+    if !able || count < JOBS_MIN {
         return Ok(None);
     }
+    let Some(_opening) = boss.deferred.may(queue) else { return Ok(None) };
     let conn = shared.conn().await?;
     // Not waited for: who holds a connection must not. It is another one, so that the note is a commit by itself.
     let at_once = Timeouts { wait: Some(Duration::ZERO), ..Timeouts::default() };
@@ -179,8 +212,8 @@ pub(crate) async fn take(
     match lock_jobs(boss, unit.on()?, &second, table, wants, count, over).await {
         Ok(Some((taken, call, start, jobs))) => {
             let (queue, table) = (queue.clone(), table.clone());
-            boss.deferred.insert(Open { call, queue, table, start, jobs, unit: Some(unit) });
-            Ok(Some(taken))
+            let open = Open { call, queue, table, start, jobs, unit: Some(unit) };
+            if boss.deferred.insert(open, &shared.closing) { Ok(Some(taken)) } else { Err(closed().into()) }
         }
         Ok(None) => {
             unit.rollback().await;
@@ -249,9 +282,9 @@ pub(crate) async fn settle(boss: &Boss, batch: &[Settlement]) -> Result<Vec<Opti
     for (call, places) in calls {
         let Some(claim) = boss.deferred.find(call) else { continue };
         let mut claim = claim.lock().await;
-        let Some(open) = claim.take() else { continue };
-        let (mut done, mut settled) = (Done::default(), Vec::new());
-        let mut left = open.jobs.clone();
+        let Some(open) = claim.as_mut() else { continue };
+        let (mut done, mut left) = (Done::default(), open.jobs.clone());
+        let mut sought = Vec::new();
         for place in places {
             let one = &batch[place];
             let row = held::row(&one.claim);
@@ -261,21 +294,14 @@ pub(crate) async fn settle(boss: &Boss, batch: &[Settlement]) -> Result<Vec<Opti
                 done.jobs.push(Key(row));
                 done.outputs.push(output);
                 done.places.push(tid);
-                settled.push(place);
+                sought.push((place, row));
             }
         }
-        match end(boss, open, done, &left).await {
-            Ok(true) => {
-                let completed = || Verdict::Settled(millstream_core::JobState::Completed);
-                boss.calls.ended(settled.iter().map(|_| call));
-                settled.iter().for_each(|place| verdicts[*place] = Some(completed()));
-            }
-            Ok(false) => {}
-            Err((open, error)) => {
-                *claim = Some(*open);
-                boss.deferred.put_off(call);
-                return Err(error);
-            }
+        let completed = end(boss, open, &done, &left).await?;
+        *claim = None;
+        for (place, _) in sought.iter().filter(|(_, row)| completed.contains(row)) {
+            boss.calls.ended([call]);
+            verdicts[*place] = Some(Verdict::Settled(millstream_core::JobState::Completed));
         }
     }
     Ok(verdicts)
@@ -299,13 +325,10 @@ pub(crate) async fn start_calls(boss: &Boss, calls: impl Iterator<Item = i64>) -
     for call in calls.filter(|call| seen.insert(*call)) {
         let Some(claim) = boss.deferred.find(call) else { continue };
         let mut claim = claim.lock().await;
-        let Some(open) = claim.take() else { continue };
+        let Some(open) = claim.as_mut() else { continue };
         let left = open.jobs.clone();
-        if let Err((open, error)) = end(boss, open, Done::default(), &left).await {
-            *claim = Some(*open);
-            boss.deferred.put_off(call);
-            return Err(error);
-        }
+        end(boss, open, &Done::default(), &left).await?;
+        *claim = None;
     }
     Ok(())
 }
@@ -318,27 +341,28 @@ struct Done {
     places: Vec<Tid>,
 }
 
-/// Writes a claim's end. Answers whether `done` is completed; if not, all of it is started, as `left` is.
-async fn end(boss: &Boss, mut open: Open, done: Done, left: &HashMap<Uuid, Tid>) -> Result<bool, (Box<Open>, Error)> {
-    if left.len() * 4 > open.jobs.len() {
-        boss.deferred.doubt(&open.queue);
-    } else {
-        boss.deferred.trust(&open.queue);
-    }
-    let completed = match open.unit.take() {
-        Some(unit) => write(boss, unit, &open, &done, left).await,
+/// Writes a claim's end. Answers what of `done` is completed; the rest is started, as `left` is. After an error, and where
+/// the caller gave up on the way, the claim is still there, without its locks, and is ended by the next who tries.
+async fn end(boss: &Boss, open: &mut Open, done: &Done, left: &HashMap<Uuid, Tid>) -> Result<HashSet<Uuid>> {
+    let written = match open.unit.take() {
+        Some(unit) => {
+            if left.len() * 4 > open.jobs.len() {
+                boss.deferred.doubt(&open.queue);
+            } else {
+                boss.deferred.trust(&open.queue);
+            }
+            write(boss, unit, open, done, left).await
+        }
         None => Err(Fault::Raced),
     };
-    let completed = match completed {
-        Ok(completed) => completed,
+    let completed = match written {
+        Ok(true) => done.jobs.iter().map(|Key(job)| *job).collect(),
+        Ok(false) => HashSet::new(),
         Err(fault) => {
             tracing::warn!(queue = %open.queue, ?fault, "a claim's locks are lost: its jobs are started, but for what others took");
             boss.floors.forget(&open.queue);
-            let taken_back = again!(boss, "start jobs", start_again(boss, &open));
-            if let Err(error) = taken_back {
-                return Err((Box::new(open), error));
-            }
-            false
+            let again = again!(boss, "start jobs", start_again(boss, open, done));
+            again.inspect_err(|_| boss.deferred.put_off(open.call))?
         }
     };
     lock(&boss.deferred.open).remove(&open.call);
@@ -374,10 +398,21 @@ async fn start(boss: &Boss, on: On<'_>, open: &Open, jobs: &HashMap<Uuid, Tid>) 
     Ok(())
 }
 
-/// Starts what nobody took since the locks were lost.
-async fn start_again(boss: &Boss, open: &Open) -> Result<(), Fault> {
+/// Starts what nobody took since the locks were lost. Answers what of `done` was completed nonetheless: whether the write
+/// was committed is not known where its answer was lost. The start waits for it, where it is still under way.
+async fn start_again(boss: &Boss, open: &Open, done: &Done) -> Result<HashSet<Uuid>, Fault> {
     let conn = boss.shared.conn().await?;
-    start(boss, On::Conn(&conn), open, &open.jobs).await
+    start(boss, On::Conn(&conn), open, &open.jobs).await?;
+    if done.jobs.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let params: [&(dyn crate::sql::Param + Sync); 3] = [&open.queue.as_str(), &done.jobs, &open.start];
+    let rows = boss.run_in(On::Conn(&conn), BossSql::DeferLook, &open.table, &params).await?;
+    let job = |row: &tokio_postgres::Row| {
+        let Key(job) = row.get(0);
+        job
+    };
+    Ok(rows.iter().map(job).collect())
 }
 
 /// Ends claims whose time is up, for as long as the store is open.
@@ -385,9 +420,16 @@ pub(crate) async fn run(boss: Arc<Boss>) {
     loop {
         let (due, next) = boss.deferred.due();
         if due.is_empty() {
-            match next {
-                Some(left) => tokio::time::sleep(left).await,
-                None => boss.deferred.opened.notified().await,
+            let time = async {
+                match next {
+                    Some(left) => tokio::time::sleep(left).await,
+                    None => std::future::pending().await,
+                }
+            };
+            // What was opened meanwhile may be due before what could not be ended.
+            tokio::select! {
+                () = time => {}
+                () = boss.deferred.opened.notified() => {}
             }
             continue;
         }

@@ -20,6 +20,7 @@ statements! {
     Crashed = "pgboss/crashed",
     Defer = "pgboss/defer",
     DeferComplete = "pgboss/defer_complete",
+    DeferLook = "pgboss/defer_look",
     DeferNote = "pgboss/defer_note",
     DeferStart = "pgboss/defer_start",
     Dependencies = "pgboss/dependencies",
