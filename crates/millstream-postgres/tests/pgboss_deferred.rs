@@ -16,13 +16,17 @@ use millstream_core::{
     StreamName, Verdict, Want, WorkerManager, WorkerOptions,
 };
 use millstream_postgres::pgboss::{PgBossOptions, PgBossStore};
+use millstream_servers::fault::{Direction, Proxy};
 use serde_json::json;
 use tokio_postgres::types::ToSql;
 
+#[path = "world/again.rs"]
+mod again;
 #[path = "world/boss.rs"]
 mod boss;
 mod world;
 
+use again::lasting;
 use boss::{World, open, options, q, worlds};
 
 /// Far above what anything here takes.
@@ -700,6 +704,55 @@ async fn an_open_claim_can_be_written_by_others_of_its_process() {
     }
 }
 
+/// Polls a call so often, then drops it: its caller gave up.
+async fn given_up<T>(call: impl Future<Output = T>, polls: usize) -> Option<T> {
+    let mut call = std::pin::pin!(call);
+    for _ in 0..polls {
+        let polled = std::future::poll_fn(|cx| std::task::Poll::Ready(call.as_mut().poll(cx))).await;
+        if let std::task::Poll::Ready(done) = polled {
+            return Some(done);
+        }
+        // What it waits for comes from the server: the next poll finds it further on.
+        tokio::time::sleep(Duration::from_micros(300)).await;
+    }
+    None
+}
+
+/// A settle whose caller gave up is settled again, or was settled; its claim is not open forever.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_settle_that_is_given_up_can_be_settled_again() {
+    for world in trial_worlds().await {
+        let mut given = 0;
+        for trial in 0..24 {
+            let queue = queue("given-up", trial);
+            let claimed = world.claim_open(&world.store, &queue).await;
+            let batch: Vec<Settlement> = claimed[..MANY / 2].iter().map(done).collect();
+            let answer = given_up(world.store.settle(&batch), trial / 2).await;
+            given += usize::from(answer.is_none());
+            // Of what was not settled, nothing stays locked.
+            let written = async { while world.count(&queue, "state < 'active'").await > 0 {} };
+            patiently("a claim that nobody settles is written by itself", written).await;
+            let ended = world.written(&queue, "created", "completed").await
+                + world.written(&queue, "active", "completed").await;
+            let rest: Vec<Settlement> = claimed.iter().map(done).collect();
+            let states = settle(&world.store, &rest).await;
+            // What was written for the one that gave up is told now, or never was; an answer was told before.
+            let (first, rest) = states.split_at(ended);
+            let told = answer.is_none() && first.first().is_some_and(Option::is_some);
+            assert_eq!(first, vec![told.then_some(JobState::Completed); ended], "{trial} on {}", world.version);
+            assert_eq!(rest, vec![Some(JobState::Completed); MANY - ended], "{trial} on {}", world.version);
+            assert_eq!(
+                world.count(&queue, "state = 'completed' and retry_count = 0").await,
+                MANY,
+                "on {}",
+                world.version
+            );
+        }
+        assert!(given > 4, "calls were given up: {given}");
+        world.close().await;
+    }
+}
+
 /// Whoever ends a claim first, and however many at once: each job ends once, by the one that is told so.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_ends_a_claim_ends_it_once() {
@@ -761,6 +814,84 @@ async fn whatever_ends_a_claim_ends_it_once() {
             settle_all(&other, &rest).await;
         }
         other.close().await.unwrap();
+        world.close().await;
+    }
+}
+
+/// Where a connection is cut in whatever place, the claim's jobs are settled once, or are there for the next claim.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cut_connection_loses_no_job() {
+    for world in trial_worlds().await {
+        let proxy = Proxy::start(world._database.address()).unwrap();
+        let through = world._database.url_through(proxy.address());
+        let (mut trial, mut deferred) = (0, 0);
+        // In the claim, then in the settle; in front of each message, until there is none.
+        let places =
+            [Direction::ToServer, Direction::ToClient].map(|direction| [(direction, true), (direction, false)]);
+        let mut places = places.into_iter().flatten().map(|place| (place, 0)).collect::<Vec<_>>();
+        while let Some(((direction, in_claim), messages)) = places.pop() {
+            trial += 1;
+            let queue = queue("cut", trial);
+            world.store.enqueue(&jobs(&queue)).await.unwrap();
+            let cut = open(&through).await;
+            let arm = |now: bool| {
+                if now {
+                    proxy.cut_after(direction, messages);
+                }
+            };
+            arm(in_claim);
+            let claimed = cut.claim(&[brief(&queue)]).await;
+            arm(!in_claim);
+            let claimed = match claimed {
+                Ok(claimed) => claimed,
+                Err(error) => {
+                    assert!(error.is_transient(), "{error}");
+                    Vec::new()
+                }
+            };
+            deferred += usize::from(claimed.iter().any(|one| one.together));
+            let batch: Vec<Settlement> = claimed.iter().map(done).collect();
+            let (states, answered) = match cut.settle(&batch).await {
+                Ok(verdicts) => (verdicts, true),
+                Err(error) => {
+                    assert!(error.is_transient(), "{error}");
+                    (lasting(async || cut.settle(&batch).await).await, false)
+                }
+            };
+            if !proxy.is_armed() {
+                // Between two rows of the claim's answer it is the same as between two others.
+                let rows = in_claim && direction == Direction::ToClient && messages == 40;
+                places.push(((direction, in_claim), if rows { MANY as u64 } else { messages + 1 }));
+            }
+            proxy.heal().unwrap();
+            let own = states.iter().filter(|state| matches!(state, Verdict::Settled(JobState::Completed))).count();
+            let completed = world.count(&queue, "state = 'completed'").await;
+            match answered {
+                // Nobody else works here: all that was written is told.
+                true => assert_eq!(completed, own, "{trial} on {}", world.version),
+                false => assert!(completed >= own, "{trial} on {}", world.version),
+            }
+            assert!(claimed.is_empty() || completed == MANY, "{trial}: {completed} on {}", world.version);
+            cut.close().await.unwrap();
+            // A claim that was not answered runs out.
+            world.advance(world.store.lease() * 2).await;
+            world.store.rescue().await.unwrap();
+            let rest = patiently("nothing stays locked", async {
+                loop {
+                    let rest = world.store.claim(&[Want::new(queue.clone(), 1_000)]).await.unwrap();
+                    if completed + rest.len() == MANY {
+                        break rest;
+                    }
+                    assert!(rest.is_empty(), "{trial}: {} on {}", rest.len(), world.version);
+                }
+            })
+            .await;
+            settle_all(&world.store, &rest).await;
+            assert_eq!(world.count(&queue, "state = 'completed'").await, MANY, "{trial} on {}", world.version);
+            let ends = format!("select count(*) from written where queue = '{queue}' and becomes = 'completed'");
+            assert_eq!(world.number(&ends).await as usize, MANY, "{trial}: each once on {}", world.version);
+        }
+        assert!(trial > 40 && deferred > 20, "{trial} trials, {deferred} deferred");
         world.close().await;
     }
 }
