@@ -17,9 +17,10 @@ use std::{
     time::Duration,
 };
 
-use deadpool_postgres::{Object, Timeouts};
+use deadpool_postgres::Timeouts;
 use millstream_core::{Clock, Outcome, QueueName, Result, Settlement, SystemClock, Verdict};
 use tokio::sync::Notify;
+use tokio_postgres::Row;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -45,8 +46,9 @@ const OPEN_MAX: Duration = Duration::from_millis(100);
 /// under way, the jobs of one wait, those of one run, and one is settled.
 const OPEN_AT_ONCE: usize = 6;
 const POOL_MIN: usize = OPEN_AT_ONCE + 4;
-/// The server gives up a transaction whose process does not go on: it was stopped, or the way to it is cut.
-const BEGIN: &str = "begin; set local idle_in_transaction_session_timeout = '1s'";
+/// The server gives up a transaction whose process does not go on: it was stopped, or the way to it is cut. Longer than a
+/// machine that has too much to do lets anybody wait: jobs whose locks are lost may run twice.
+const BEGIN: &str = "begin; set local idle_in_transaction_session_timeout = '5s'";
 /// How long a claim waits for its next try where the database could not be reached.
 const RETRY: Duration = Duration::from_secs(1);
 /// Claims of a queue that are made in the plain way after some that were not settled as one, at most.
@@ -208,42 +210,69 @@ pub(crate) async fn take(
     // Not waited for: who holds a connection must not. It is another one, so that the note is a commit by itself.
     let at_once = Timeouts { wait: Some(Duration::ZERO), ..Timeouts::default() };
     let Ok(second) = shared.pool.timeout_get(&at_once).await else { return Ok(None) };
-    let unit = Unit::open(conn, BEGIN).await?;
-    match lock_jobs(boss, unit.on()?, &second, table, wants, count, over).await {
-        Ok(Some((taken, call, start, jobs))) => {
-            let (queue, table) = (queue.clone(), table.clone());
-            let open = Open { call, queue, table, start, jobs, unit: Some(unit) };
-            if boss.deferred.insert(open, &shared.closing) { Ok(Some(taken)) } else { Err(closed().into()) }
+    let locked = async {
+        let unit = Unit::open(conn, BEGIN).await?;
+        match lock_jobs(boss, unit.on()?, table, wants, count).await {
+            Ok(locked) => Ok((unit, locked)),
+            Err(fault) => {
+                unit.rollback().await;
+                Err(fault)
+            }
         }
-        Ok(None) => {
+    };
+    let (unit, locked) = match locked.await {
+        Ok((unit, Some(locked))) => (unit, locked),
+        Ok((unit, None)) => {
             unit.rollback().await;
             boss.deferred.doubt(queue);
-            Ok(None)
+            return Ok(None);
         }
+        // Nothing was written. Where it is not for want of time, the plain claim meets it, too.
         Err(fault) => {
-            unit.rollback().await;
+            tracing::debug!(?fault, "no jobs were locked");
+            boss.deferred.doubt(queue);
             boss.floors.forget(queue);
-            Err(fault)
+            return Ok(None);
         }
+    };
+    let Locked { mut taken, call, start, jobs, rows } = locked;
+    let keys: Vec<Key> = jobs.keys().copied().map(Key).collect();
+    let params: [&(dyn crate::sql::Param + Sync); 5] = [&call, &start, &queue.as_str(), &keys, &over.to_vec()];
+    if let Err(fault) = boss.run(On::Conn(&second), BossSql::DeferNote, &params).await {
+        unit.rollback().await;
+        boss.floors.forget(queue);
+        return Err(fault);
     }
+    boss.calls.began(call, jobs.len());
+    claim::raise_floor(boss, queue, &rows, count);
+    taken.claimed.iter_mut().for_each(|one| one.together = true);
+    let (queue, table) = (queue.clone(), table.clone());
+    let open = Open { call, queue, table, start, jobs, unit: Some(unit) };
+    if boss.deferred.insert(open, &shared.closing) { Ok(Some(taken)) } else { Err(closed().into()) }
 }
 
-type Locked = (Taken, i64, Time, HashMap<Uuid, Tid>);
+/// Jobs that are locked, and in nobody's book yet.
+struct Locked {
+    taken: Taken,
+    call: i64,
+    start: Time,
+    jobs: HashMap<Uuid, Tid>,
+    rows: Vec<Row>,
+}
 
+/// `None`: too few, or what more than a lock has to be written for.
 async fn lock_jobs(
     boss: &Boss,
     on: On<'_>,
-    second: &Object,
     table: &Arc<str>,
     wants: &[(QueueName, i64)],
     count: i64,
-    over: &[i64],
 ) -> Result<Option<Locked>, Fault> {
     let [(queue, _)] = wants else { return Ok(None) };
     let floor = boss.floors.of(std::iter::once(queue))[0];
-    let name = queue.as_str();
     let text = boss.texts.get(BossSql::Defer, table, Pick::Plain);
-    let rows = boss.shared.texts.run_text(on, &text, &[&name, &count, &floor.priority, &floor.created]).await?;
+    let params: [&(dyn crate::sql::Param + Sync); 4] = [&queue.as_str(), &count, &floor.priority, &floor.created];
+    let rows = boss.shared.texts.run_text(on, &text, &params).await?;
     let Some(first) = rows.first().filter(|_| rows.len() as i64 >= JOBS_MIN) else {
         // There may be more in front of the floor.
         boss.floors.forget(queue);
@@ -253,17 +282,12 @@ async fn lock_jobs(
         return Ok(None);
     }
     let (call, start) = claim::call_of(first);
-    let jobs: HashMap<Uuid, Tid> = rows.iter().map(claim::place_of).collect();
-    let mut taken = claim::taken(boss, wants, &rows);
+    let taken = claim::taken(boss, wants, &rows);
     if taken.claimed.iter().any(|one| held::has_beside(&one.claim)) {
         return Ok(None);
     }
-    taken.claimed.iter_mut().for_each(|one| one.together = true);
-    let keys: Vec<Key> = jobs.keys().copied().map(Key).collect();
-    boss.run(On::Conn(second), BossSql::DeferNote, &[&call, &start, &name, &keys, &over.to_vec()]).await?;
-    boss.calls.began(call, rows.len());
-    claim::raise_floor(boss, queue, &rows, count);
-    Ok(Some((taken, call, start, jobs)))
+    let jobs = rows.iter().map(claim::place_of).collect();
+    Ok(Some(Locked { taken, call, start, jobs, rows }))
 }
 
 /// Settles what of a batch is of open claims, and completes with them; the claims end here. `None`: to be settled in the
@@ -408,7 +432,7 @@ async fn start_again(boss: &Boss, open: &Open, done: &Done) -> Result<HashSet<Uu
     }
     let params: [&(dyn crate::sql::Param + Sync); 3] = [&open.queue.as_str(), &done.jobs, &open.start];
     let rows = boss.run_in(On::Conn(&conn), BossSql::DeferLook, &open.table, &params).await?;
-    let job = |row: &tokio_postgres::Row| {
+    let job = |row: &Row| {
         let Key(job) = row.get(0);
         job
     };
