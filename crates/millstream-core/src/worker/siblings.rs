@@ -81,3 +81,81 @@ impl Families {
         self.open.iter().map(|family| family.since + PATIENCE).min()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ClaimRef, Effects, JobId, Outcome, QueueName};
+
+    fn outcome(text: &str) -> Settlement {
+        let claim =
+            ClaimRef { queue: QueueName::new("q").unwrap(), job: JobId::new(text).unwrap(), token: text.into() };
+        Settlement { claim, outcome: Outcome::Done(serde_json::Value::Null), effects: Effects::default() }
+    }
+
+    /// The jobs of each batch that waits for nothing.
+    fn whole(families: &mut Families) -> Vec<Vec<String>> {
+        let names = |batch: Vec<Settlement>| batch.iter().map(|one| one.claim.job.to_string()).collect();
+        std::iter::from_fn(|| families.take_whole()).map(names).collect()
+    }
+
+    const START: Duration = Duration::from_secs(9);
+
+    #[test]
+    fn outcomes_of_a_claim_are_one_batch() {
+        let mut families = Families::default();
+        let (first, second) = (Siblings::default(), Siblings::default());
+        let (a, b, c) = (first.clone(), first, second);
+        families.push(outcome("a"), a, START);
+        families.gather(START, false);
+        assert!(!families.has_whole(), "one of its claim is still running");
+        families.push(outcome("c"), c, START);
+        families.gather(START, false);
+        assert_eq!(whole(&mut families), [["c"]]);
+        families.push(outcome("b"), b, START);
+        families.gather(START, false);
+        assert_eq!(whole(&mut families), [["a", "b"]]);
+        assert!(families.is_empty());
+    }
+
+    #[test]
+    fn a_job_that_lasts_holds_up_its_siblings_for_a_moment() {
+        let mut families = Families::default();
+        let lasting = Siblings::default();
+        families.push(outcome("a"), lasting.clone(), START);
+        assert_eq!(families.until(), Some(START + PATIENCE));
+        families.gather(START + PATIENCE, false);
+        assert_eq!(whole(&mut families), [["a"]]);
+        assert_eq!(families.until(), None);
+        families.push(outcome("b"), lasting, START + 2 * PATIENCE);
+        families.gather(START + 2 * PATIENCE, false);
+        assert_eq!(whole(&mut families), [["b"]]);
+    }
+
+    #[test]
+    fn a_job_that_is_given_back_holds_up_nobody() {
+        let mut families = Families::default();
+        let here = Siblings::default();
+        let given_back = here.clone();
+        families.push(outcome("a"), here, START);
+        families.gather(START, false);
+        assert!(!families.has_whole(), "one of its claim has not ended");
+        drop(given_back);
+        families.gather(START, false);
+        assert_eq!(whole(&mut families), [["a"]]);
+    }
+
+    #[test]
+    fn nobody_waits_at_the_end_or_for_a_store_that_does_not_keep_up() {
+        let mut families = Families::default();
+        let lasting: Vec<Siblings> = std::iter::repeat_with(Siblings::default).take(WHOLE_MAX).collect();
+        for share in &lasting {
+            families.push(outcome("a"), share.clone(), START);
+        }
+        assert!(families.room() > 0);
+        families.gather(START, true);
+        assert_eq!(families.room(), 0);
+        assert_eq!(whole(&mut families).len(), WHOLE_MAX);
+        assert!(families.room() > 0);
+    }
+}
