@@ -167,7 +167,7 @@ pub(crate) async fn take(
     let shared = &*boss.shared;
     let [(queue, count)] = wants else { return Ok(None) };
     let count = (*count).min(at_most);
-    let able = !shared.pooled && !shared.logs_any() && shared.pool.status().max_size >= POOL_MIN;
+    let able = boss.defer_starts && !shared.pooled && !shared.logs_any() && shared.pool.status().max_size >= POOL_MIN;
     if !able || count < JOBS_MIN || !boss.deferred.may(queue) {
         return Ok(None);
     }
