@@ -22,7 +22,7 @@ use crate::{
     queue::held::dotted,
     rows::{self, Key, Tid, Time},
     shared::transact,
-    sql::On,
+    sql::{On, Param},
 };
 
 /// Takes ready jobs of all these queues: a statement for each table of jobs, and for each kind of policy.
@@ -271,8 +271,9 @@ async fn search(
     let queues: Vec<&str> = wants.iter().map(|(name, _)| name.as_str()).collect();
     let (priorities, intakes): (Vec<i32>, Vec<Time>) =
         floors.iter().map(|floor| (floor.priority, floor.created)).unzip();
-    let (counts, lease, over) = (counts.to_vec(), boss.lease(), over.to_vec());
-    let rows = boss.run_pick(on, pick, table, &[&queues, &counts, &lease, &over, &priorities, &intakes]).await?;
+    let (counts, lease, over, first) = (counts.to_vec(), boss.lease(), over.to_vec(), boss.deferred.first());
+    let params: [&(dyn Param + Sync); 7] = [&queues, &counts, &lease, &over, &priorities, &intakes, &first];
+    let rows = boss.run_pick(on, pick, table, &params).await?;
     if let Some(row) = rows.first() {
         boss.calls.began(row.get(BATCH), rows.len());
     }

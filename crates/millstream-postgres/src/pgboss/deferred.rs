@@ -5,23 +5,30 @@
 //! and is a claim like any other from there on.
 //!
 //! Nobody else can take a locked row, pg-boss's own workers included. A process that is killed loses its locks with its
-//! connection: the jobs are ready at once, and the rescue counts the attempt, by the note. One that is stopped loses them
-//! when the server ends its idle transaction.
+//! connection, and the jobs are ready at once. What is noted then, by nobody who lives, was begun: the next claim counts it,
+//! and so does the rescue. One that is stopped loses its locks when the server ends its idle transaction.
 
 use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex},
+    collections::{BTreeSet, HashMap},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicI64, Ordering},
+    },
     time::Duration,
 };
 
 use deadpool_postgres::{Object, Timeouts};
-use millstream_core::{Clock, Error, Outcome, QueueName, Result, Settlement, SystemClock, Verdict};
-use tokio::sync::Notify;
+use millstream_core::{Clock, JobState, Outcome, QueueName, Result, Settlement, SystemClock, Verdict};
+use tokio::{
+    sync::{Mutex as Turn, Notify, OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+};
 use uuid::Uuid;
 
 use super::{
     boss::{Boss, again},
     claim::{self, Taken},
+    floors::Floor,
     held, settle,
     sql::{BossSql, Pick},
 };
@@ -30,7 +37,7 @@ use crate::{
     queue::moves::Kind as Native,
     rows::{Key, Tid, Time},
     shared::{Unit, lock},
-    sql::On,
+    sql::{On, Param},
 };
 
 /// Fewer jobs are not worth two more commands.
@@ -43,8 +50,10 @@ const OPEN_AT_ONCE: usize = 6;
 const POOL_MIN: usize = OPEN_AT_ONCE + 4;
 /// The server gives up a transaction whose process does not go on: it was stopped, or the way to it is cut.
 const BEGIN: &str = "begin; set local idle_in_transaction_session_timeout = '1s'";
-/// How long a claim waits for its next try where the database could not be reached.
+/// When a claim whose end could not be written, or hangs, is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long nobody looks while nothing is open: opening one is told.
+const IDLE: Duration = Duration::from_secs(3600);
 /// Claims of a queue that are made in the plain way after some that were not settled as one, at most.
 const DOUBT_MAX: u32 = 64;
 
@@ -52,23 +61,36 @@ const DOUBT_MAX: u32 = 64;
 pub(crate) struct Deferred {
     open: Mutex<HashMap<i64, Entry>>,
     doubts: Mutex<HashMap<QueueName, Doubt>>,
+    /// A permit for each claim that is open, or about to be.
+    room: Arc<Semaphore>,
     /// Told when a claim was opened.
     opened: Notify,
+    /// The first call that the book may have: a hint, so that claims do not read those of long ago. Written by the rescue.
+    first: AtomicI64,
     /// Real time: how long a transaction stays open is no business of a clock of tests.
     clock: SystemClock,
 }
 
 impl Default for Deferred {
     fn default() -> Self {
-        Self { open: Mutex::default(), doubts: Mutex::default(), opened: Notify::new(), clock: SystemClock::new() }
+        Self {
+            open: Mutex::default(),
+            doubts: Mutex::default(),
+            room: Arc::new(Semaphore::new(OPEN_AT_ONCE)),
+            opened: Notify::new(),
+            first: AtomicI64::new(0),
+            clock: SystemClock::new(),
+        }
     }
 }
 
 struct Entry {
     until: Duration,
-    /// Who ends the claim holds the lock until that is written, so that others wait for it. `None`: it has ended.
-    claim: Arc<tokio::sync::Mutex<Option<Open>>>,
+    claim: Slot,
 }
+
+/// Who ends a claim has the turn until that is written, so that others wait for it. `None`: it has ended.
+type Slot = Arc<Turn<Option<Open>>>;
 
 /// A claim that has not been written.
 struct Open {
@@ -79,6 +101,7 @@ struct Open {
     jobs: HashMap<Uuid, Tid>,
     /// `None`: it was lost, and the locks with it.
     unit: Option<Unit>,
+    _room: OwnedSemaphorePermit,
 }
 
 /// How much a queue's claims are worth deferring.
@@ -90,11 +113,8 @@ struct Doubt {
 }
 
 impl Deferred {
-    /// Whether the next claim of the queue may be deferred.
+    /// Whether the next claim of the queue is worth it.
     fn may(&self, queue: &QueueName) -> bool {
-        if lock(&self.open).len() >= OPEN_AT_ONCE {
-            return false;
-        }
         let mut doubts = lock(&self.doubts);
         let Some(doubt) = doubts.get_mut(queue) else { return true };
         let may = doubt.plain == 0;
@@ -114,6 +134,14 @@ impl Deferred {
         lock(&self.doubts).remove(queue);
     }
 
+    pub(crate) fn first(&self) -> i64 {
+        self.first.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_first(&self, call: i64) {
+        self.first.store(call, Ordering::Relaxed);
+    }
+
     /// Whether a call's rows are locked and not written.
     pub(crate) fn is_open(&self, call: i64) -> bool {
         lock(&self.open).contains_key(&call)
@@ -123,31 +151,27 @@ impl Deferred {
         lock(&self.open).is_empty()
     }
 
-    fn find(&self, call: i64) -> Option<Arc<tokio::sync::Mutex<Option<Open>>>> {
+    fn find(&self, call: i64) -> Option<Slot> {
         lock(&self.open).get(&call).map(|entry| entry.claim.clone())
     }
 
     fn insert(&self, open: Open) {
         let until = self.clock.monotonic() + OPEN_MAX;
         let call = open.call;
-        let claim = Arc::new(tokio::sync::Mutex::new(Some(open)));
-        lock(&self.open).insert(call, Entry { until, claim });
+        lock(&self.open).insert(call, Entry { until, claim: Arc::new(Turn::new(Some(open))) });
         self.opened.notify_one();
     }
 
-    /// The claims whose time is up, or when the next one's is.
+    /// The claims whose time is up, each told once, and when the next one's is.
     fn due(&self) -> (Vec<i64>, Option<Duration>) {
         let now = self.clock.monotonic();
-        let open = lock(&self.open);
-        let due = open.iter().filter(|(_, entry)| entry.until <= now).map(|(call, _)| *call).collect();
-        let next = open.values().map(|entry| entry.until).filter(|until| *until > now).min();
-        (due, next.map(|until| until - now))
-    }
-
-    fn put_off(&self, call: i64) {
-        if let Some(entry) = lock(&self.open).get_mut(&call) {
-            entry.until = self.clock.monotonic() + RETRY;
+        let mut open = lock(&self.open);
+        let mut due = Vec::new();
+        for (call, entry) in open.iter_mut().filter(|(_, entry)| entry.until <= now) {
+            entry.until = now + RETRY;
+            due.push(*call);
         }
+        (due, open.values().map(|entry| entry.until).min().map(|until| until.saturating_sub(now)))
     }
 
     /// Gives up every claim: the server takes the locks away with the connections.
@@ -167,30 +191,32 @@ pub(crate) async fn take(
     let shared = &*boss.shared;
     let [(queue, count)] = wants else { return Ok(None) };
     let count = (*count).min(at_most);
-    let able = boss.defer_starts && !shared.pooled && !shared.logs_any() && shared.pool.status().max_size >= POOL_MIN;
-    if !able || count < JOBS_MIN || !boss.deferred.may(queue) {
+    let able = boss.defer_starts && !shared.pooled && !shared.logs_any();
+    if !able || count < JOBS_MIN || shared.pool.status().max_size < POOL_MIN {
+        return Ok(None);
+    }
+    let Ok(room) = boss.deferred.room.clone().try_acquire_owned() else { return Ok(None) };
+    if !boss.deferred.may(queue) {
         return Ok(None);
     }
     let conn = shared.conn().await?;
     // Not waited for: who holds a connection must not. It is another one, so that the note is a commit by itself.
-    let at_once = Timeouts { wait: Some(Duration::ZERO), ..Timeouts::default() };
+    let at_once = Timeouts { wait: Some(Duration::ZERO), ..shared.pool.timeouts() };
     let Ok(second) = shared.pool.timeout_get(&at_once).await else { return Ok(None) };
     let unit = Unit::open(conn, BEGIN).await?;
-    match lock_jobs(boss, unit.on()?, &second, table, wants, count, over).await {
+    let locked = lock_jobs(boss, unit.on()?, &second, table, wants, count, over).await;
+    match locked {
         Ok(Some((taken, call, start, jobs))) => {
             let (queue, table) = (queue.clone(), table.clone());
-            boss.deferred.insert(Open { call, queue, table, start, jobs, unit: Some(unit) });
+            boss.deferred.insert(Open { call, queue, table, start, jobs, unit: Some(unit), _room: room });
             Ok(Some(taken))
         }
-        Ok(None) => {
+        plain => {
             unit.rollback().await;
-            boss.deferred.doubt(queue);
-            Ok(None)
-        }
-        Err(fault) => {
-            unit.rollback().await;
+            // A search in front of the floor, and what there may be, is a plain claim's business.
             boss.floors.forget(queue);
-            Err(fault)
+            boss.deferred.doubt(queue);
+            plain.map(|_| None)
         }
     }
 }
@@ -207,19 +233,16 @@ async fn lock_jobs(
     over: &[i64],
 ) -> Result<Option<Locked>, Fault> {
     let [(queue, _)] = wants else { return Ok(None) };
-    let floor = boss.floors.of(std::iter::once(queue))[0];
-    let name = queue.as_str();
+    let floor = boss.floors.of(std::iter::once(queue)).pop().unwrap_or_else(Floor::bottom);
+    let (names, first) = (vec![queue.as_str()], boss.deferred.first());
     let text = boss.texts.get(BossSql::Defer, table, Pick::Plain);
-    let rows = boss.shared.texts.run_text(on, &text, &[&name, &count, &floor.priority, &floor.created]).await?;
-    let Some(first) = rows.first().filter(|_| rows.len() as i64 >= JOBS_MIN) else {
-        // There may be more in front of the floor.
-        boss.floors.forget(queue);
-        return Ok(None);
-    };
-    if !rows.iter().all(|row| row.get::<_, bool>(claim::FIT)) {
-        return Ok(None);
-    }
-    let (call, start) = claim::call_of(first);
+    let params: [&(dyn Param + Sync); 5] = [&names, &count, &floor.priority, &floor.created, &first];
+    let rows = boss.shared.texts.run_text(on, &text, &params).await?;
+    let found = rows.len() as i64;
+    let whole = found == count || floor == Floor::bottom();
+    let fit = || rows.iter().all(|row| row.get::<_, bool>(claim::FIT));
+    let Some(one) = rows.first().filter(|_| found >= JOBS_MIN && whole && fit()) else { return Ok(None) };
+    let (call, start) = claim::call_of(one);
     let jobs: HashMap<Uuid, Tid> = rows.iter().map(claim::place_of).collect();
     let mut taken = claim::taken(boss, wants, &rows);
     if taken.claimed.iter().any(|one| held::has_beside(&one.claim)) {
@@ -227,7 +250,7 @@ async fn lock_jobs(
     }
     taken.claimed.iter_mut().for_each(|one| one.together = true);
     let keys: Vec<Key> = jobs.keys().copied().map(Key).collect();
-    boss.run(On::Conn(second), BossSql::DeferNote, &[&call, &start, &name, &keys, &over.to_vec()]).await?;
+    boss.run(On::Conn(second), BossSql::DeferNote, &[&call, &start, &names[0], &keys, &over.to_vec()]).await?;
     boss.calls.began(call, rows.len());
     claim::raise_floor(boss, queue, &rows, count);
     Ok(Some((taken, call, start, jobs)))
@@ -247,11 +270,10 @@ pub(crate) async fn settle(boss: &Boss, batch: &[Settlement]) -> Result<Vec<Opti
         }
     }
     for (call, places) in calls {
-        let Some(claim) = boss.deferred.find(call) else { continue };
-        let mut claim = claim.lock().await;
-        let Some(open) = claim.take() else { continue };
-        let (mut done, mut settled) = (Done::default(), Vec::new());
-        let mut left = open.jobs.clone();
+        let Some(slot) = boss.deferred.find(call) else { continue };
+        let mut turn = slot.lock().await;
+        let Some(open) = turn.as_mut() else { continue };
+        let (mut done, mut settled, mut left) = (Done::default(), Vec::new(), open.jobs.clone());
         for place in places {
             let one = &batch[place];
             let row = held::row(&one.claim);
@@ -264,19 +286,11 @@ pub(crate) async fn settle(boss: &Boss, batch: &[Settlement]) -> Result<Vec<Opti
                 settled.push(place);
             }
         }
-        match end(boss, open, done, &left).await {
-            Ok(true) => {
-                let completed = || Verdict::Settled(millstream_core::JobState::Completed);
-                boss.calls.ended(settled.iter().map(|_| call));
-                settled.iter().for_each(|place| verdicts[*place] = Some(completed()));
-            }
-            Ok(false) => {}
-            Err((open, error)) => {
-                *claim = Some(*open);
-                boss.deferred.put_off(call);
-                return Err(error);
-            }
+        if end(boss, open, &done, &left).await? {
+            boss.calls.ended(settled.iter().map(|_| call));
+            settled.into_iter().for_each(|place| verdicts[place] = Some(Verdict::Settled(JobState::Completed)));
         }
+        *turn = None;
     }
     Ok(verdicts)
 }
@@ -295,17 +309,13 @@ pub(crate) async fn start_calls(boss: &Boss, calls: impl Iterator<Item = i64>) -
     if boss.deferred.is_empty() {
         return Ok(());
     }
-    let mut seen = std::collections::BTreeSet::new();
-    for call in calls.filter(|call| seen.insert(*call)) {
-        let Some(claim) = boss.deferred.find(call) else { continue };
-        let mut claim = claim.lock().await;
-        let Some(open) = claim.take() else { continue };
+    for call in calls.collect::<BTreeSet<i64>>() {
+        let Some(slot) = boss.deferred.find(call) else { continue };
+        let mut turn = slot.lock().await;
+        let Some(open) = turn.as_mut() else { continue };
         let left = open.jobs.clone();
-        if let Err((open, error)) = end(boss, open, Done::default(), &left).await {
-            *claim = Some(*open);
-            boss.deferred.put_off(call);
-            return Err(error);
-        }
+        end(boss, open, &Done::default(), &left).await?;
+        *turn = None;
     }
     Ok(())
 }
@@ -318,26 +328,24 @@ struct Done {
     places: Vec<Tid>,
 }
 
-/// Writes a claim's end. Answers whether `done` is completed; if not, all of it is started, as `left` is.
-async fn end(boss: &Boss, mut open: Open, done: Done, left: &HashMap<Uuid, Tid>) -> Result<bool, (Box<Open>, Error)> {
+/// Writes a claim's end. Answers whether `done` is completed; if not, all of it is started, as `left` is. A future that is
+/// dropped before its end leaves a claim that has lost its locks, and whoever is next ends that.
+async fn end(boss: &Boss, open: &mut Open, done: &Done, left: &HashMap<Uuid, Tid>) -> Result<bool> {
     if left.len() * 4 > open.jobs.len() {
         boss.deferred.doubt(&open.queue);
     } else {
         boss.deferred.trust(&open.queue);
     }
-    let completed = match open.unit.take() {
-        Some(unit) => write(boss, unit, &open, &done, left).await,
+    let written = match open.unit.take() {
+        Some(unit) => write(boss, unit, open, done, left).await,
         None => Err(Fault::Raced),
     };
-    let completed = match completed {
+    let completed = match written {
         Ok(completed) => completed,
         Err(fault) => {
-            tracing::warn!(queue = %open.queue, ?fault, "a claim's locks are lost: its jobs are started, but for what others took");
+            tracing::warn!(queue = %open.queue, ?fault, "a claim is not settled as one: its jobs are started, but for what others took");
             boss.floors.forget(&open.queue);
-            let taken_back = again!(boss, "start jobs", start_again(boss, &open));
-            if let Err(error) = taken_back {
-                return Err((Box::new(open), error));
-            }
+            again!(boss, "start jobs", start_again(boss, open))?;
             false
         }
     };
@@ -346,14 +354,14 @@ async fn end(boss: &Boss, mut open: Open, done: Done, left: &HashMap<Uuid, Tid>)
 }
 
 async fn write(boss: &Boss, unit: Unit, open: &Open, done: &Done, left: &HashMap<Uuid, Tid>) -> Result<bool, Fault> {
-    let all = done.jobs.len();
+    let all = done.jobs.len() as i64;
     let mut completed = false;
     if all > 0 {
-        let Done { jobs, outputs, places } = done;
-        let rows =
-            boss.run_in(unit.on()?, BossSql::DeferComplete, &open.table, &[jobs, outputs, places, &open.start]).await?;
+        let (Done { jobs, outputs, places }, whole) = (done, left.is_empty());
+        let params: [&(dyn Param + Sync); 6] = [jobs, outputs, places, &open.start, &open.call, &whole];
+        let rows = boss.run_in(unit.on()?, BossSql::DeferComplete, &open.table, &params).await?;
         let count: i64 = rows.first().map_or(0, |row| row.get(0));
-        completed = count == all as i64;
+        completed = count == all;
         if !completed && count > 0 {
             return Err(Fault::Raced);
         }
@@ -369,7 +377,7 @@ async fn write(boss: &Boss, unit: Unit, open: &Open, done: &Done, left: &HashMap
 async fn start(boss: &Boss, on: On<'_>, open: &Open, jobs: &HashMap<Uuid, Tid>) -> Result<(), Fault> {
     let (keys, places): (Vec<Key>, Vec<Tid>) = jobs.iter().map(|(job, place)| (Key(*job), *place)).unzip();
     let (name, lease) = (open.queue.as_str(), boss.lease());
-    let params: [&(dyn crate::sql::Param + Sync); 6] = [&open.call, &open.start, &name, &keys, &places, &lease];
+    let params: [&(dyn Param + Sync); 6] = [&open.call, &open.start, &name, &keys, &places, &lease];
     boss.run_in(on, BossSql::DeferStart, &open.table, &params).await?;
     Ok(())
 }
@@ -380,21 +388,24 @@ async fn start_again(boss: &Boss, open: &Open) -> Result<(), Fault> {
     start(boss, On::Conn(&conn), open, &open.jobs).await
 }
 
-/// Ends claims whose time is up, for as long as the store is open.
+/// Ends claims whose time is up, for as long as the store is open: each by itself, so that a connection that hangs holds up
+/// no other.
 pub(crate) async fn run(boss: Arc<Boss>) {
+    let mut ending = JoinSet::new();
     loop {
         let (due, next) = boss.deferred.due();
-        if due.is_empty() {
-            match next {
-                Some(left) => tokio::time::sleep(left).await,
-                None => boss.deferred.opened.notified().await,
-            }
-            continue;
-        }
         for call in due {
-            if let Err(error) = start_calls(&boss, std::iter::once(call)).await {
-                tracing::warn!(%error, "jobs that were locked are not started yet");
-            }
+            let boss = boss.clone();
+            ending.spawn(async move {
+                if let Err(error) = start_calls(&boss, std::iter::once(call)).await {
+                    tracing::warn!(%error, "jobs that were locked are not started yet");
+                }
+            });
+        }
+        tokio::select! {
+            () = tokio::time::sleep(next.unwrap_or(IDLE)) => {}
+            () = boss.deferred.opened.notified() => {}
+            Some(_) = ending.join_next() => {}
         }
     }
 }
