@@ -195,10 +195,12 @@ pub(crate) async fn take(
     if !able || count < JOBS_MIN || shared.pool.status().max_size < POOL_MIN {
         return Ok(None);
     }
-    let Ok(room) = boss.deferred.room.clone().try_acquire_owned() else { return Ok(None) };
     if !boss.deferred.may(queue) {
         return Ok(None);
     }
+    // Each that is open ends within that time; and as long as there are so many, nobody wants for jobs.
+    let room = boss.deferred.room.clone().acquire_owned();
+    let Ok(Ok(room)) = tokio::time::timeout(OPEN_MAX, room).await else { return Ok(None) };
     let conn = shared.conn().await?;
     // Not waited for: who holds a connection must not. It is another one, so that the note is a commit by itself.
     let at_once = Timeouts { wait: Some(Duration::ZERO), ..shared.pool.timeouts() };
