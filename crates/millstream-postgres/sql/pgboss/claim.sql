@@ -26,8 +26,10 @@ with clock as materialized (
 )
 update {job} j
 set state = 'active', started_on = c.start,
-    retry_count = j.retry_count + (j.started_on is not null
-                                   or j.retry_count = 0 and j.id in (select d.job from dead d))::integer,
+    retry_count = j.retry_count + (
+        j.started_on is not null
+        or j.retry_count = 0 and j.id in (select d.job from dead d)
+           and j.start_after < (select max(d.started) from dead d) + interval '1 millisecond')::integer,
     heartbeat_on = c.now + greatest($3::bigint - j.heartbeat_seconds * 1000000::bigint, 0) * interval '1 microsecond'
 from clock c cross join noted n
 where j.ctid = any (array(select tid from picked))

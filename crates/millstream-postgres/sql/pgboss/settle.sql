@@ -8,7 +8,7 @@
 -- $8 lease in microseconds.
 --   done retry snooze fail cancel release: the claim must hold.
 --   expire: the claim must have run out. time: it ran too long or its heartbeat stopped, by pg-boss's rules.
---   crash: the job must be waiting, and never have started but for what was not written.
+--   crash: the job must be waiting since before the start, which was not written, and never have started otherwise.
 --   finish: the job must run, whoever holds it. break: it must not be finished; it is to be repeated, or failed.
 --   drop: the job must be waiting or delayed; it is cancelled. stop: the job must be running, without a claim of ours.
 -- Rides job_pkey, boss_job_pkey.
@@ -24,6 +24,7 @@ with clock as materialized (
         where j.name = i.queue and j.id >= i.job::uuid and j.id <= i.job::uuid and case i.kind
               when 'drop' then j.state < 'active'
               when 'crash' then j.state < 'active' and j.started_on is null and j.retry_count = 0
+                   and j.start_after < i.start + interval '1 millisecond'
               when 'finish' then j.state = 'active'
               when 'break' then j.state <= 'active'
               when 'stop' then j.state = 'active' and not exists (

@@ -9,7 +9,7 @@
 //! and so does the rescue. One that is stopped loses its locks when the server ends its idle transaction.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{
         Arc, Mutex,
         atomic::{AtomicI64, Ordering},
@@ -23,6 +23,8 @@ use tokio::{
     sync::{Mutex as Turn, Notify, OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
 };
+use tokio_postgres::Row;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
@@ -33,7 +35,7 @@ use super::{
     sql::{BossSql, Pick},
 };
 use crate::{
-    fault::Fault,
+    fault::{Fault, closed},
     queue::moves::Kind as Native,
     rows::{Key, Tid, Time},
     shared::{Unit, lock},
@@ -155,11 +157,17 @@ impl Deferred {
         lock(&self.open).get(&call).map(|entry| entry.claim.clone())
     }
 
-    fn insert(&self, open: Open) {
+    /// `false`: the store was closed meanwhile, and nobody would end the claim.
+    fn insert(&self, open: Open, closing: &CancellationToken) -> bool {
         let until = self.clock.monotonic() + OPEN_MAX;
         let call = open.call;
-        lock(&self.open).insert(call, Entry { until, claim: Arc::new(Turn::new(Some(open))) });
+        let mut all = lock(&self.open);
+        if closing.is_cancelled() {
+            return false;
+        }
+        all.insert(call, Entry { until, claim: Arc::new(Turn::new(Some(open))) });
         self.opened.notify_one();
+        true
     }
 
     /// The claims whose time is up, each told once, and when the next one's is.
@@ -174,7 +182,7 @@ impl Deferred {
         (due, open.values().map(|entry| entry.until).min().map(|until| until.saturating_sub(now)))
     }
 
-    /// Gives up every claim: the server takes the locks away with the connections.
+    /// Gives up every claim, after `closing` was fired: the server takes the locks away with the connections.
     pub(crate) fn clear(&self) {
         lock(&self.open).clear();
     }
@@ -210,8 +218,8 @@ pub(crate) async fn take(
     match locked {
         Ok(Some((taken, call, start, jobs))) => {
             let (queue, table) = (queue.clone(), table.clone());
-            boss.deferred.insert(Open { call, queue, table, start, jobs, unit: Some(unit), _room: room });
-            Ok(Some(taken))
+            let open = Open { call, queue, table, start, jobs, unit: Some(unit), _room: room };
+            if boss.deferred.insert(open, &shared.closing) { Ok(Some(taken)) } else { Err(closed().into()) }
         }
         plain => {
             unit.rollback().await;
@@ -285,14 +293,14 @@ pub(crate) async fn settle(boss: &Boss, batch: &[Settlement]) -> Result<Vec<Opti
                 done.jobs.push(Key(row));
                 done.outputs.push(output);
                 done.places.push(tid);
-                settled.push(place);
+                settled.push((place, row));
             }
         }
-        if end(boss, open, &done, &left).await? {
-            boss.calls.ended(settled.iter().map(|_| call));
-            settled.into_iter().for_each(|place| verdicts[place] = Some(Verdict::Settled(JobState::Completed)));
-        }
+        let completed = end(boss, open, &done, &left).await?;
         *turn = None;
+        settled.retain(|(_, row)| completed.as_ref().is_none_or(|some| some.contains(row)));
+        boss.calls.ended(settled.iter().map(|_| call));
+        settled.into_iter().for_each(|(place, _)| verdicts[place] = Some(Verdict::Settled(JobState::Completed)));
     }
     Ok(verdicts)
 }
@@ -330,9 +338,9 @@ struct Done {
     places: Vec<Tid>,
 }
 
-/// Writes a claim's end. Answers whether `done` is completed; if not, all of it is started, as `left` is. A future that is
-/// dropped before its end leaves a claim that has lost its locks, and whoever is next ends that.
-async fn end(boss: &Boss, open: &mut Open, done: &Done, left: &HashMap<Uuid, Tid>) -> Result<bool> {
+/// Writes a claim's end. Answers what of `done` is completed, `None` for all of it; the rest is started, as `left` is. A
+/// future that is dropped before its end, or an error, leaves a claim that has lost its locks; whoever is next ends that.
+async fn end(boss: &Boss, open: &mut Open, done: &Done, left: &HashMap<Uuid, Tid>) -> Result<Option<HashSet<Uuid>>> {
     if left.len() * 4 > open.jobs.len() {
         boss.deferred.doubt(&open.queue);
     } else {
@@ -343,12 +351,12 @@ async fn end(boss: &Boss, open: &mut Open, done: &Done, left: &HashMap<Uuid, Tid
         None => Err(Fault::Raced),
     };
     let completed = match written {
-        Ok(completed) => completed,
+        Ok(true) => None,
+        Ok(false) => Some(HashSet::new()),
         Err(fault) => {
             tracing::warn!(queue = %open.queue, ?fault, "a claim is not settled as one: its jobs are started, but for what others took");
             boss.floors.forget(&open.queue);
-            again!(boss, "start jobs", start_again(boss, open))?;
-            false
+            Some(again!(boss, "start jobs", start_again(boss, open, done))?)
         }
     };
     lock(&boss.deferred.open).remove(&open.call);
@@ -384,10 +392,21 @@ async fn start(boss: &Boss, on: On<'_>, open: &Open, jobs: &HashMap<Uuid, Tid>) 
     Ok(())
 }
 
-/// Starts what nobody took since the locks were lost.
-async fn start_again(boss: &Boss, open: &Open) -> Result<(), Fault> {
+/// Starts what nobody took since the locks were lost. Answers what of `done` was completed nonetheless: whether the write
+/// was committed is not known where its answer was lost. The start waits for it, where it is still under way.
+async fn start_again(boss: &Boss, open: &Open, done: &Done) -> Result<HashSet<Uuid>, Fault> {
     let conn = boss.shared.conn().await?;
-    start(boss, On::Conn(&conn), open, &open.jobs).await
+    start(boss, On::Conn(&conn), open, &open.jobs).await?;
+    if done.jobs.is_empty() {
+        return Ok(HashSet::new());
+    }
+    let params: [&(dyn Param + Sync); 3] = [&open.queue.as_str(), &done.jobs, &open.start];
+    let rows = boss.run_in(On::Conn(&conn), BossSql::DeferLook, &open.table, &params).await?;
+    let job = |row: &Row| {
+        let Key(job) = row.get(0);
+        job
+    };
+    Ok(rows.iter().map(job).collect())
 }
 
 /// Ends claims whose time is up, for as long as the store is open: each by itself, so that a connection that hangs holds up

@@ -22,6 +22,7 @@ statements! {
     Dead = "pgboss/dead",
     Defer = "pgboss/defer",
     DeferComplete = "pgboss/defer_complete",
+    DeferLook = "pgboss/defer_look",
     DeferNote = "pgboss/defer_note",
     DeferStart = "pgboss/defer_start",
     Dependencies = "pgboss/dependencies",
