@@ -17,7 +17,7 @@ use std::{
     time::Duration,
 };
 
-use deadpool_postgres::{Object, Timeouts};
+use deadpool_postgres::Timeouts;
 use millstream_core::{Clock, JobState, Outcome, QueueName, Result, Settlement, SystemClock, Verdict};
 use tokio::{
     sync::{Mutex as Turn, Notify, OwnedSemaphorePermit, Semaphore},
@@ -50,8 +50,9 @@ const OPEN_MAX: Duration = Duration::from_millis(100);
 /// under way, the jobs of one wait, those of one run, and one is settled.
 const OPEN_AT_ONCE: usize = 6;
 const POOL_MIN: usize = OPEN_AT_ONCE + 4;
-/// The server gives up a transaction whose process does not go on: it was stopped, or the way to it is cut.
-const BEGIN: &str = "begin; set local idle_in_transaction_session_timeout = '1s'";
+/// The server gives up a transaction whose process does not go on: it was stopped, or the way to it is cut. Longer than a
+/// machine that has too much to do lets anybody wait: jobs whose locks are lost may run twice.
+const BEGIN: &str = "begin; set local idle_in_transaction_session_timeout = '5s'";
 /// When a claim whose end could not be written, or hangs, is tried again.
 const RETRY: Duration = Duration::from_secs(1);
 /// How long nobody looks while nothing is open: opening one is told.
@@ -213,34 +214,58 @@ pub(crate) async fn take(
     // Not waited for: who holds a connection must not. It is another one, so that the note is a commit by itself.
     let at_once = Timeouts { wait: Some(Duration::ZERO), ..shared.pool.timeouts() };
     let Ok(second) = shared.pool.timeout_get(&at_once).await else { return Ok(None) };
-    let unit = Unit::open(conn, BEGIN).await?;
-    let locked = lock_jobs(boss, unit.on()?, &second, table, wants, count, over).await;
-    match locked {
-        Ok(Some((taken, call, start, jobs))) => {
-            let (queue, table) = (queue.clone(), table.clone());
-            let open = Open { call, queue, table, start, jobs, unit: Some(unit), _room: room };
-            if boss.deferred.insert(open, &shared.closing) { Ok(Some(taken)) } else { Err(closed().into()) }
+    let locked = async {
+        let unit = Unit::open(conn, BEGIN).await?;
+        match lock_jobs(boss, unit.on()?, table, wants, count).await {
+            Ok(Some(locked)) => Ok::<_, Fault>(Some((unit, locked))),
+            other => {
+                unit.rollback().await;
+                other.map(|_| None)
+            }
         }
-        plain => {
-            unit.rollback().await;
-            // A search in front of the floor, and what there may be, is a plain claim's business.
+    };
+    let (unit, Locked { mut taken, call, start, jobs, rows }) = match locked.await {
+        Ok(Some(locked)) => locked,
+        // Nothing was written; what is in the way of more than this, the plain claim meets, too.
+        nothing => {
+            tracing::debug!(%queue, fault = ?nothing.err(), "nothing to lock: a plain claim is made");
+            // What there may be in front of the floor is for that one.
             boss.floors.forget(queue);
             boss.deferred.doubt(queue);
-            plain.map(|_| None)
+            return Ok(None);
         }
+    };
+    let keys: Vec<Key> = jobs.keys().copied().map(Key).collect();
+    let params: [&(dyn Param + Sync); 5] = [&call, &start, &queue.as_str(), &keys, &over.to_vec()];
+    if let Err(fault) = boss.run(On::Conn(&second), BossSql::DeferNote, &params).await {
+        unit.rollback().await;
+        boss.floors.forget(queue);
+        return Err(fault);
     }
+    boss.calls.began(call, jobs.len());
+    claim::raise_floor(boss, queue, &rows, count);
+    taken.claimed.iter_mut().for_each(|one| one.together = true);
+    let (queue, table) = (queue.clone(), table.clone());
+    let open = Open { call, queue, table, start, jobs, unit: Some(unit), _room: room };
+    if boss.deferred.insert(open, &shared.closing) { Ok(Some(taken)) } else { Err(closed().into()) }
 }
 
-type Locked = (Taken, i64, Time, HashMap<Uuid, Tid>);
+/// Jobs that are locked, and in nobody's book yet.
+struct Locked {
+    taken: Taken,
+    call: i64,
+    start: Time,
+    jobs: HashMap<Uuid, Tid>,
+    rows: Vec<Row>,
+}
 
+/// `None`: too few, or more than a lock has to be written for some of them.
 async fn lock_jobs(
     boss: &Boss,
     on: On<'_>,
-    second: &Object,
     table: &Arc<str>,
     wants: &[(QueueName, i64)],
     count: i64,
-    over: &[i64],
 ) -> Result<Option<Locked>, Fault> {
     let [(queue, _)] = wants else { return Ok(None) };
     let floor = boss.floors.of(std::iter::once(queue)).pop().unwrap_or_else(Floor::bottom);
@@ -253,17 +278,12 @@ async fn lock_jobs(
     let fit = || rows.iter().all(|row| row.get::<_, bool>(claim::FIT));
     let Some(one) = rows.first().filter(|_| found >= JOBS_MIN && whole && fit()) else { return Ok(None) };
     let (call, start) = claim::call_of(one);
-    let jobs: HashMap<Uuid, Tid> = rows.iter().map(claim::place_of).collect();
-    let mut taken = claim::taken(boss, wants, &rows);
+    let taken = claim::taken(boss, wants, &rows);
     if taken.claimed.iter().any(|one| held::has_beside(&one.claim)) {
         return Ok(None);
     }
-    taken.claimed.iter_mut().for_each(|one| one.together = true);
-    let keys: Vec<Key> = jobs.keys().copied().map(Key).collect();
-    boss.run(On::Conn(second), BossSql::DeferNote, &[&call, &start, &names[0], &keys, &over.to_vec()]).await?;
-    boss.calls.began(call, rows.len());
-    claim::raise_floor(boss, queue, &rows, count);
-    Ok(Some((taken, call, start, jobs)))
+    let jobs = rows.iter().map(claim::place_of).collect();
+    Ok(Some(Locked { taken, call, start, jobs, rows }))
 }
 
 /// Settles what of a batch is of open claims, and completes with them; the claims end here. `None`: to be settled in the
