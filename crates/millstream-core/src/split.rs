@@ -268,7 +268,9 @@ impl JobStore for SplitJobStore {
 
     async fn claim(&self, wants: &[Want]) -> Result<Vec<Claimed>> {
         let mut fresh = Vec::new();
-        for job in self.jobs.claim(wants).await? {
+        // None is brief: each job's record is read first.
+        let wants: Vec<Want> = wants.iter().map(|want| Want { brief: false, ..want.clone() }).collect();
+        for job in self.jobs.claim(&wants).await? {
             match self.replay(&job).await {
                 Ok(handed_on) => fresh.extend(handed_on),
                 Err(error) => {

@@ -125,7 +125,8 @@ fn main() -> ExitCode {
             let grounds = grounds.clone();
             Postgres { name, grounds, pool_size, prepare, again }
         };
-        harnesses.push(Arc::new(with(format!("pgboss-{version}"), 6, None, false)));
+        // As large as by default: a smaller one has no connections to spare for locks.
+        harnesses.push(Arc::new(with(format!("pgboss-{version}"), 10, None, false)));
         harnesses.push(Arc::new(with(format!("pgboss-{version}-pool-of-one"), 1, None, true)));
         harnesses.push(Arc::new(with(format!("pgboss-{version}-unprepared"), 4, Some(false), true)));
     }

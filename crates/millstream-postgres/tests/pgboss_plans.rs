@@ -31,8 +31,11 @@ fn statement(name: &str) -> String {
 fn picking(name: &str, pick: &str) -> String {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/pgboss");
     let read = |name: &str| fs::read_to_string(root.join(format!("{name}.sql"))).unwrap();
-    let part: Vec<String> = read(pick).lines().filter(|line| !line.starts_with("-- ")).map(str::to_owned).collect();
-    let text = read(name).replace("{picked}", &part.join("\n"));
+    let bare = |name: &str| {
+        let text = read(name);
+        text.lines().filter(|line| !line.starts_with("-- ")).collect::<Vec<_>>().join("\n")
+    };
+    let text = read(name).replace("{picked}", &bare(pick)).replace("{dead}", &bare("dead"));
     let text = ["insert", "settle"]
         .iter()
         .fold(text, |text, name| text.replace(&format!("{{{name}}}"), &as_text(&read(name))));
@@ -66,7 +69,7 @@ fn names() -> Vec<String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/pgboss");
     let files = fs::read_dir(root).unwrap().map(|file| file.unwrap().path()).filter(|path| path.is_file());
     let mut names: Vec<String> = files.map(|path| path.file_stem().unwrap().to_str().unwrap().to_owned()).collect();
-    names.retain(|name| !name.starts_with("pick"));
+    names.retain(|name| !name.starts_with("pick") && name != "dead");
     names.sort();
     names
 }
@@ -102,6 +105,11 @@ const RIDES: &[(&str, &[&str])] = &[
     ("claim", &["job_common_i11"]),
     ("complete", &["job_common_pkey"]),
     ("complete_at", &["Tid Scan on job_common"]),
+    ("defer", &["job_common_i11", "Tid Scan on job_common", "boss_claim_pkey"]),
+    ("defer_complete", &["Tid Scan on job_common"]),
+    ("defer_start", &["Tid Scan on job_common"]),
+    ("crashed", &["job_common_pkey"]),
+    ("remove", &["job_common_pkey"]),
     ("settle", &["job_common_pkey", "boss_job_pkey"]),
     ("fence", &["job_common_pkey"]),
     ("beat", &["job_common_pkey"]),
@@ -199,7 +207,7 @@ async fn a_full_group_costs_no_more_for_its_backlog() {
         assert!(listing <= 25 * BACKLOG, "listing {BACKLOG} touches {listing} pages on {version}");
         let claim = picking("claim", "pick_limited");
         let take = async |n: i64| {
-            let params = format!("array['q'], array[{n}], 30000000, '{{}}', array[0], array[now()]");
+            let params = format!("array['q'], array[{n}], 30000000, '{{}}', array[0], array[now()], 0");
             pages_with_changes(&client, &claim, &params).await
         };
         let active = "select count(*) from pgboss.job where state = 'active'";
@@ -238,7 +246,7 @@ async fn fill(client: &Client) {
 /// The parameters of a claim that begins at a place: in front of every job, where it is none.
 fn claim_from(place: Option<&str>) -> String {
     let (priority, intake) = place.map_or((i32::MAX, "0001-01-01"), |intake| (0, intake));
-    format!("array['q'], array[{BATCH}], 30000000, '{{}}', array[{priority}], array['{intake}'::timestamptz]")
+    format!("array['q'], array[{BATCH}], 30000000, '{{}}', array[{priority}], array['{intake}'::timestamptz], 0")
 }
 
 /// A fetch and a complete of both kinds, on a queue of which the statistics know nothing.
@@ -263,9 +271,21 @@ async fn cheap(client: &Client, when: &str) {
         };
         assert!(ended <= 30 * BATCH, "completing {BATCH} touches {ended} pages {when}");
     }
+    client.batch_execute("begin").await.unwrap();
+    let params = format!("array['q'], {BATCH}, {}, '0001-01-01'::timestamptz, 0", i32::MAX);
+    let locked = pages(client, &statement("defer"), &params).await;
+    assert!(locked <= 15 * BATCH, "locking {BATCH} touches {locked} pages {when}");
+    let held = "select array_agg(x.id)::text, array_agg('1'::text)::text, array_agg(x.ctid)::text from ( \
+                select id, ctid from pgboss.job_common where name = 'q' and state = 'created' order by created_on limit 100) x";
+    let held = client.query_one(held, &[]).await.unwrap();
+    let array = |at: usize| format!("'{}'", held.get::<_, String>(at));
+    let params = format!("{}, {}, {}, now(), 1, true", array(0), array(1), array(2));
+    let ended = pages(client, &statement("defer_complete"), &params).await;
+    assert!(ended <= 30 * BATCH, "completing {BATCH} that were locked touches {ended} pages {when}");
+    client.batch_execute("commit").await.unwrap();
     let done = "select count(*) from pgboss.job where state = 'completed'";
     let done: i64 = client.query_one(done, &[]).await.unwrap().get(0);
-    assert_eq!(done, 2 * BATCH, "completed jobs {when}");
+    assert_eq!(done, 3 * BATCH, "completed jobs {when}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -168,6 +168,7 @@ pub(crate) fn pgboss_options(boss: &PgBossBackend) -> Result<millstream_postgres
             ..QueueSettings::default()
         },
         group_concurrency: boss.group_concurrency.clone(),
+        defer_starts: boss.defer_starts,
         ..PgBossOptions::new("").schema(&boss.schema)
     })
 }

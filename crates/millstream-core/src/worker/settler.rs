@@ -77,6 +77,8 @@ struct Flow {
     batch: Vec<Settlement>,
     /// What is settled in batches of its own.
     families: Families,
+    /// Whether the last batch was of one claim: the others have their turn then.
+    whole_last: bool,
     /// Batches under way.
     writing: JoinSet<Written>,
     /// Settles in a row that the store could not do.
@@ -161,7 +163,7 @@ impl Flow {
         let now = self.clock.monotonic();
         for Finished { settlement, siblings } in received {
             match siblings {
-                Some(share) => self.families.push(settlement, share, now),
+                Some(share) => self.batch.extend(self.families.push(settlement, share, now)),
                 None => self.batch.push(settlement),
             }
         }
@@ -178,14 +180,21 @@ impl Flow {
     }
 
     fn write(&mut self, writer: &Arc<Writer>) {
-        let batch = self.families.take_whole().unwrap_or_else(|| {
-            let rest = self.batch.split_off(self.batch.len().min(SETTLE_BATCH_MAX));
-            std::mem::replace(&mut self.batch, rest)
-        });
-        let writer = writer.clone();
+        let (writer, batch) = (writer.clone(), self.next());
         let apart = self.failures >= APART_AFTER;
         self.writing
             .spawn(async move { if apart { writer.settle_apart(batch).await } else { writer.settle(batch).await } });
+    }
+
+    /// The next batch: those of one claim, and the others, in turns where there are both.
+    fn next(&mut self) -> Vec<Settlement> {
+        let others = self.whole_last && !self.batch.is_empty();
+        let whole = if others { None } else { self.families.take_whole() };
+        self.whole_last = whole.is_some();
+        whole.unwrap_or_else(|| {
+            let rest = self.batch.split_off(self.batch.len().min(SETTLE_BATCH_MAX));
+            std::mem::replace(&mut self.batch, rest)
+        })
     }
 
     /// A fault of ours ends the settler, as it would without a task between.
@@ -329,5 +338,32 @@ impl Writer {
         }
         self.held.drop_claim(&settlement.claim);
         None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::siblings::Siblings, *};
+    use crate::{ClaimRef, JobId, QueueName};
+
+    fn finished(job: &str, siblings: Option<Siblings>) -> Finished {
+        let claim = ClaimRef { queue: QueueName::new("q").unwrap(), job: JobId::new(job).unwrap(), token: job.into() };
+        let settlement = Settlement { claim, outcome: Outcome::Done(json!(null)), effects: Effects::default() };
+        Finished { settlement, siblings }
+    }
+
+    #[test]
+    fn batches_of_whole_claims_starve_no_other_outcome() {
+        let mut flow = Flow::default();
+        let whole = |job: &str| finished(job, Some(Siblings::default()));
+        flow.sort([whole("a"), whole("b"), finished("c", None)].into_iter());
+        assert!(flow.has_room());
+        let mut order = Vec::new();
+        for more in [Some(whole("d")), None, None, None] {
+            order.push(flow.next().iter().map(|one| one.claim.job.to_string()).collect::<String>());
+            flow.sort(more.into_iter());
+        }
+        assert_eq!(order, ["a", "c", "b", "d"]);
+        assert!(!flow.has_room());
     }
 }

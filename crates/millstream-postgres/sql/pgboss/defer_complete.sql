@@ -1,8 +1,12 @@
--- Completes jobs whose rows this transaction locked: start and end in one. None while somebody watches. Answers how many.
--- The clock tells when the transaction began: they end now.
--- $1 jobs, $2 outputs, $3 places, $4 when they started. Rides no index.
+-- Completes jobs whose rows this transaction locked: start and end in one. None while somebody watches. The note of their
+-- call goes where these are all of its jobs. Answers how many.
+-- The transaction has been open while they ran: what is now is counted from when it began.
+-- $1 jobs, $2 outputs, $3 places, $4 when they started, $5 the call, $6 whether these are all. Rides boss_claim_pkey.
 with clock as materialized (
-    select greatest({boss}.job_now() + (clock_timestamp() - now()), $4::timestamptz) as now, {schema}.watched() as watched
+    select greatest($4::timestamptz, {boss}.job_now() + (statement_timestamp() - transaction_timestamp())) as now,
+           {schema}.watched() as watched
+), over as (
+    delete from {schema}.boss_claim b using clock c where b.id = $5::bigint and $6::boolean and not c.watched
 ), done as (
     update {job} j
     set state = 'completed', started_on = $4::timestamptz, heartbeat_on = c.now, completed_on = c.now, output = i.output::jsonb

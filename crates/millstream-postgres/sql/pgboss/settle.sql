@@ -23,7 +23,8 @@ with clock as materialized (
         select j.ctid as tid, j.* from {job} j
         where j.name = i.queue and j.id >= i.job::uuid and j.id <= i.job::uuid and case i.kind
               when 'drop' then j.state < 'active'
-              when 'crash' then j.state < 'active' and j.started_on is null and j.start_after < i.start + interval '1 millisecond'
+              when 'crash' then j.state < 'active' and j.started_on is null and j.retry_count = 0
+                   and j.start_after < i.start + interval '1 millisecond'
               when 'finish' then j.state = 'active'
               when 'break' then j.state <= 'active'
               when 'stop' then j.state = 'active' and not exists (

@@ -43,6 +43,8 @@ pub(crate) struct Boss {
     pub(crate) queue: QueueSettings,
     /// Whether this process takes turns at schedules.
     pub(crate) schedule: bool,
+    /// Whether brief claims are deferred.
+    pub(crate) defer_starts: bool,
     pub(crate) enqueues: mpsc::Sender<EnqueueCall<Entry>>,
     pub(crate) calls: Calls,
     pub(crate) floors: Floors,
@@ -77,6 +79,7 @@ impl Boss {
             texts,
             queue: options.queue.clone(),
             schedule: options.schedule,
+            defer_starts: options.defer_starts,
             enqueues,
             calls: Calls::default(),
             floors: Floors::default(),

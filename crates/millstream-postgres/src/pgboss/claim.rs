@@ -22,20 +22,20 @@ use crate::{
     queue::held::dotted,
     rows::{self, Key, Tid, Time},
     shared::transact,
-    sql::On,
+    sql::{On, Param},
 };
 
 /// Takes ready jobs of all these queues: a statement for each table of jobs, and for each kind of policy.
 pub(crate) async fn claim(boss: &Boss, wants: &[Want]) -> Result<Vec<Claimed>> {
-    let mut merged: BTreeMap<&QueueName, i64> = BTreeMap::new();
+    let mut merged: BTreeMap<&QueueName, Room> = BTreeMap::new();
     for want in wants.iter().filter(|want| want.at_most > 0) {
-        let sum = merged.entry(&want.queue).or_default();
-        *sum = (*sum + i64::from(want.at_most)).min(i64::from(CLAIM_BATCH_MAX));
+        let room = merged.entry(&want.queue).or_insert(Room { at_most: 0, brief: true });
+        room.at_most = (room.at_most + i64::from(want.at_most)).min(i64::from(CLAIM_BATCH_MAX));
+        room.brief &= want.brief;
     }
     let mut left = i64::from(CLAIM_BATCH_MAX);
     let mut claimed = Vec::new();
-    let brief = wants.iter().all(|want| want.brief);
-    for (table, pick, wants) in again!(boss, "claim jobs", groups(boss, &merged))? {
+    for Group { table, pick, wants, brief } in again!(boss, "claim jobs", groups(boss, &merged))? {
         if left <= 0 {
             break;
         }
@@ -53,26 +53,45 @@ pub(crate) async fn claim(boss: &Boss, wants: &[Want]) -> Result<Vec<Claimed>> {
     Ok(claimed)
 }
 
-/// What is wanted of one table in one way.
-type Group = (Arc<str>, Pick, Vec<(QueueName, i64)>);
+/// What is wanted of one queue.
+struct Room {
+    at_most: i64,
+    brief: bool,
+}
 
-async fn groups(boss: &Boss, wants: &BTreeMap<&QueueName, i64>) -> Result<Vec<Group>, Fault> {
+/// What is wanted of one table in one way.
+struct Group {
+    table: Arc<str>,
+    pick: Pick,
+    wants: Vec<(QueueName, i64)>,
+    /// Of one queue, whose jobs may be worth a lock.
+    brief: bool,
+}
+
+async fn groups(boss: &Boss, wants: &BTreeMap<&QueueName, Room>) -> Result<Vec<Group>, Fault> {
     let names: Vec<&QueueName> = wants.keys().copied().collect();
     let conn = boss.shared.conn().await?;
     let known = boss.known(On::Conn(&conn), &names).await?;
     let mut groups: Vec<Group> = Vec::new();
-    for (name, count) in wants {
+    for (name, room) in wants {
         let Some(known) = known.get(*name) else { continue };
-        let one = ((*name).clone(), *count);
-        let alike = |(table, pick, _): &&mut Group| {
+        let one = ((*name).clone(), room.at_most);
+        let brief = room.brief && known.pick == Pick::Plain && room.at_most >= deferred::JOBS_MIN;
+        let alike = |group: &&mut Group| {
             // A limit on groups is counted under a lock of its queue: two at once could wait for each other.
-            *table == known.table && *pick == known.pick && *pick != Pick::Limited
+            group.table == known.table
+                && group.pick == known.pick
+                && group.pick != Pick::Limited
+                && !brief
+                && !group.brief
         };
         match groups.iter_mut().find(alike) {
-            Some((.., queues)) => queues.push(one),
-            None => groups.push((known.table.clone(), known.pick, vec![one])),
+            Some(group) => group.wants.push(one),
+            None => groups.push(Group { table: known.table.clone(), pick: known.pick, wants: vec![one], brief }),
         }
     }
+    // One that waits for a lock's place holds up no other.
+    groups.sort_by_key(|group| group.brief);
     Ok(groups)
 }
 
@@ -86,7 +105,7 @@ async fn claim_once(
 ) -> Result<Taken, Fault> {
     let over = boss.calls.take_over();
     let shared = &*boss.shared;
-    if brief && pick == Pick::Plain {
+    if brief {
         match deferred::take(boss, table, wants, left, &over).await {
             Ok(Some(taken)) => return Ok(taken),
             Ok(None) => {}
@@ -271,8 +290,9 @@ async fn search(
     let queues: Vec<&str> = wants.iter().map(|(name, _)| name.as_str()).collect();
     let (priorities, intakes): (Vec<i32>, Vec<Time>) =
         floors.iter().map(|floor| (floor.priority, floor.created)).unzip();
-    let (counts, lease, over) = (counts.to_vec(), boss.lease(), over.to_vec());
-    let rows = boss.run_pick(on, pick, table, &[&queues, &counts, &lease, &over, &priorities, &intakes]).await?;
+    let (counts, lease, over, first) = (counts.to_vec(), boss.lease(), over.to_vec(), boss.deferred.first());
+    let params: [&(dyn Param + Sync); 7] = [&queues, &counts, &lease, &over, &priorities, &intakes, &first];
+    let rows = boss.run_pick(on, pick, table, &params).await?;
     if let Some(row) = rows.first() {
         boss.calls.began(row.get(BATCH), rows.len());
     }

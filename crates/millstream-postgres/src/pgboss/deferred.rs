@@ -5,21 +5,24 @@
 //! and is a claim like any other from there on.
 //!
 //! Nobody else can take a locked row, pg-boss's own workers included. A process that is killed loses its locks with its
-//! connection: the jobs are ready at once, and the rescue counts the attempt, by the note. One that is stopped loses them
-//! when the server ends its idle transaction.
+//! connection, and the jobs are ready at once. What is noted then, by nobody who lives, was begun: the next claim counts it,
+//! and so does the rescue. One that is stopped loses its locks when the server ends its idle transaction.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicI64, Ordering},
     },
     time::Duration,
 };
 
 use deadpool_postgres::Timeouts;
-use millstream_core::{Clock, Outcome, QueueName, Result, Settlement, SystemClock, Verdict};
-use tokio::sync::Notify;
+use millstream_core::{Clock, JobState, Outcome, QueueName, Result, Settlement, SystemClock, Verdict};
+use tokio::{
+    sync::{Mutex as Turn, Notify, OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+};
 use tokio_postgres::Row;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -27,6 +30,7 @@ use uuid::Uuid;
 use super::{
     boss::{Boss, again},
     claim::{self, Taken},
+    floors::Floor,
     held, settle,
     sql::{BossSql, Pick},
 };
@@ -35,7 +39,7 @@ use crate::{
     queue::moves::Kind as Native,
     rows::{Key, Tid, Time},
     shared::{Unit, lock},
-    sql::On,
+    sql::{On, Param},
 };
 
 /// Fewer jobs are not worth two more commands.
@@ -49,19 +53,23 @@ const POOL_MIN: usize = OPEN_AT_ONCE + 4;
 /// The server gives up a transaction whose process does not go on: it was stopped, or the way to it is cut. Longer than a
 /// machine that has too much to do lets anybody wait: jobs whose locks are lost may run twice.
 const BEGIN: &str = "begin; set local idle_in_transaction_session_timeout = '5s'";
-/// How long a claim waits for its next try where the database could not be reached.
+/// When a claim whose end could not be written, or hangs, is tried again.
 const RETRY: Duration = Duration::from_secs(1);
+/// How long nobody looks while nothing is open: opening one is told.
+const IDLE: Duration = Duration::from_secs(3600);
 /// Claims of a queue that are made in the plain way after some that were not settled as one, at most.
 const DOUBT_MAX: u32 = 64;
 
 /// The open claims of this process, by call.
 pub(crate) struct Deferred {
     open: Mutex<HashMap<i64, Entry>>,
-    /// Claims that are about to be opened.
-    opening: AtomicUsize,
     doubts: Mutex<HashMap<QueueName, Doubt>>,
+    /// A permit for each claim that is open, or about to be.
+    room: Arc<Semaphore>,
     /// Told when a claim was opened.
     opened: Notify,
+    /// The first call that the book may have: a hint, so that claims do not read those of long ago. Written by the rescue.
+    first: AtomicI64,
     /// Real time: how long a transaction stays open is no business of a clock of tests.
     clock: SystemClock,
 }
@@ -70,28 +78,22 @@ impl Default for Deferred {
     fn default() -> Self {
         Self {
             open: Mutex::default(),
-            opening: AtomicUsize::new(0),
             doubts: Mutex::default(),
+            room: Arc::new(Semaphore::new(OPEN_AT_ONCE)),
             opened: Notify::new(),
+            first: AtomicI64::new(0),
             clock: SystemClock::new(),
         }
     }
 }
 
-/// The place of a claim that is about to be opened.
-struct Opening<'a>(&'a Deferred);
-
-impl Drop for Opening<'_> {
-    fn drop(&mut self) {
-        self.0.opening.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 struct Entry {
     until: Duration,
-    /// Who ends the claim holds the lock until that is written, so that others wait for it. `None`: it has ended.
-    claim: Arc<tokio::sync::Mutex<Option<Open>>>,
+    claim: Slot,
 }
+
+/// Who ends a claim has the turn until that is written, so that others wait for it. `None`: it has ended.
+type Slot = Arc<Turn<Option<Open>>>;
 
 /// A claim that has not been written.
 struct Open {
@@ -102,6 +104,7 @@ struct Open {
     jobs: HashMap<Uuid, Tid>,
     /// `None`: it was lost, and the locks with it.
     unit: Option<Unit>,
+    _room: OwnedSemaphorePermit,
 }
 
 /// How much a queue's claims are worth deferring.
@@ -113,21 +116,13 @@ struct Doubt {
 }
 
 impl Deferred {
-    /// Whether the next claim of the queue may be deferred, and its place if so.
-    fn may(&self, queue: &QueueName) -> Option<Opening<'_>> {
-        let opening = {
-            let open = lock(&self.open);
-            let all = open.len() + self.opening.load(Ordering::Relaxed);
-            (all < OPEN_AT_ONCE).then(|| {
-                self.opening.fetch_add(1, Ordering::Relaxed);
-                Opening(self)
-            })?
-        };
+    /// Whether the next claim of the queue is worth it.
+    fn may(&self, queue: &QueueName) -> bool {
         let mut doubts = lock(&self.doubts);
-        let Some(doubt) = doubts.get_mut(queue) else { return Some(opening) };
+        let Some(doubt) = doubts.get_mut(queue) else { return true };
         let may = doubt.plain == 0;
         doubt.plain = doubt.plain.saturating_sub(1);
-        may.then_some(opening)
+        may
     }
 
     /// It was for nothing: fewer of the queue's claims are deferred.
@@ -142,6 +137,14 @@ impl Deferred {
         lock(&self.doubts).remove(queue);
     }
 
+    pub(crate) fn first(&self) -> i64 {
+        self.first.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_first(&self, call: i64) {
+        self.first.store(call, Ordering::Relaxed);
+    }
+
     /// Whether a call's rows are locked and not written.
     pub(crate) fn is_open(&self, call: i64) -> bool {
         lock(&self.open).contains_key(&call)
@@ -151,7 +154,7 @@ impl Deferred {
         lock(&self.open).is_empty()
     }
 
-    fn find(&self, call: i64) -> Option<Arc<tokio::sync::Mutex<Option<Open>>>> {
+    fn find(&self, call: i64) -> Option<Slot> {
         lock(&self.open).get(&call).map(|entry| entry.claim.clone())
     }
 
@@ -159,29 +162,25 @@ impl Deferred {
     fn insert(&self, open: Open, closing: &CancellationToken) -> bool {
         let until = self.clock.monotonic() + OPEN_MAX;
         let call = open.call;
-        let claim = Arc::new(tokio::sync::Mutex::new(Some(open)));
-        let mut open = lock(&self.open);
+        let mut all = lock(&self.open);
         if closing.is_cancelled() {
             return false;
         }
-        open.insert(call, Entry { until, claim });
+        all.insert(call, Entry { until, claim: Arc::new(Turn::new(Some(open))) });
         self.opened.notify_one();
         true
     }
 
-    /// The claims whose time is up, or when the next one's is.
+    /// The claims whose time is up, each told once, and when the next one's is.
     fn due(&self) -> (Vec<i64>, Option<Duration>) {
         let now = self.clock.monotonic();
-        let open = lock(&self.open);
-        let due = open.iter().filter(|(_, entry)| entry.until <= now).map(|(call, _)| *call).collect();
-        let next = open.values().map(|entry| entry.until).filter(|until| *until > now).min();
-        (due, next.map(|until| until - now))
-    }
-
-    fn put_off(&self, call: i64) {
-        if let Some(entry) = lock(&self.open).get_mut(&call) {
-            entry.until = self.clock.monotonic() + RETRY;
+        let mut open = lock(&self.open);
+        let mut due = Vec::new();
+        for (call, entry) in open.iter_mut().filter(|(_, entry)| entry.until <= now) {
+            entry.until = now + RETRY;
+            due.push(*call);
         }
+        (due, open.values().map(|entry| entry.until).min().map(|until| until.saturating_sub(now)))
     }
 
     /// Gives up every claim, after `closing` was fired: the server takes the locks away with the connections.
@@ -201,43 +200,43 @@ pub(crate) async fn take(
     let shared = &*boss.shared;
     let [(queue, count)] = wants else { return Ok(None) };
     let count = (*count).min(at_most);
-    let able = !shared.pooled && !shared.logs_any() && shared.pool.status().max_size >= POOL_MIN;
-    if !able || count < JOBS_MIN {
+    let able = boss.defer_starts && !shared.pooled && !shared.logs_any();
+    if !able || count < JOBS_MIN || shared.pool.status().max_size < POOL_MIN {
         return Ok(None);
     }
-    let Some(_opening) = boss.deferred.may(queue) else { return Ok(None) };
+    if !boss.deferred.may(queue) {
+        return Ok(None);
+    }
+    // Each that is open ends within that time; and as long as there are so many, nobody wants for jobs.
+    let room = boss.deferred.room.clone().acquire_owned();
+    let Ok(Ok(room)) = tokio::time::timeout(OPEN_MAX, room).await else { return Ok(None) };
     let conn = shared.conn().await?;
     // Not waited for: who holds a connection must not. It is another one, so that the note is a commit by itself.
-    let at_once = Timeouts { wait: Some(Duration::ZERO), ..Timeouts::default() };
+    let at_once = Timeouts { wait: Some(Duration::ZERO), ..shared.pool.timeouts() };
     let Ok(second) = shared.pool.timeout_get(&at_once).await else { return Ok(None) };
     let locked = async {
         let unit = Unit::open(conn, BEGIN).await?;
         match lock_jobs(boss, unit.on()?, table, wants, count).await {
-            Ok(locked) => Ok((unit, locked)),
-            Err(fault) => {
+            Ok(Some(locked)) => Ok::<_, Fault>(Some((unit, locked))),
+            other => {
                 unit.rollback().await;
-                Err(fault)
+                other.map(|_| None)
             }
         }
     };
-    let (unit, locked) = match locked.await {
-        Ok((unit, Some(locked))) => (unit, locked),
-        Ok((unit, None)) => {
-            unit.rollback().await;
-            boss.deferred.doubt(queue);
-            return Ok(None);
-        }
-        // Nothing was written. Where it is not for want of time, the plain claim meets it, too.
-        Err(fault) => {
-            tracing::debug!(?fault, "no jobs were locked");
-            boss.deferred.doubt(queue);
+    let (unit, Locked { mut taken, call, start, jobs, rows }) = match locked.await {
+        Ok(Some(locked)) => locked,
+        // Nothing was written; what is in the way of more than this, the plain claim meets, too.
+        nothing => {
+            tracing::debug!(%queue, fault = ?nothing.err(), "nothing to lock: a plain claim is made");
+            // What there may be in front of the floor is for that one.
             boss.floors.forget(queue);
+            boss.deferred.doubt(queue);
             return Ok(None);
         }
     };
-    let Locked { mut taken, call, start, jobs, rows } = locked;
     let keys: Vec<Key> = jobs.keys().copied().map(Key).collect();
-    let params: [&(dyn crate::sql::Param + Sync); 5] = [&call, &start, &queue.as_str(), &keys, &over.to_vec()];
+    let params: [&(dyn Param + Sync); 5] = [&call, &start, &queue.as_str(), &keys, &over.to_vec()];
     if let Err(fault) = boss.run(On::Conn(&second), BossSql::DeferNote, &params).await {
         unit.rollback().await;
         boss.floors.forget(queue);
@@ -247,7 +246,7 @@ pub(crate) async fn take(
     claim::raise_floor(boss, queue, &rows, count);
     taken.claimed.iter_mut().for_each(|one| one.together = true);
     let (queue, table) = (queue.clone(), table.clone());
-    let open = Open { call, queue, table, start, jobs, unit: Some(unit) };
+    let open = Open { call, queue, table, start, jobs, unit: Some(unit), _room: room };
     if boss.deferred.insert(open, &shared.closing) { Ok(Some(taken)) } else { Err(closed().into()) }
 }
 
@@ -260,7 +259,7 @@ struct Locked {
     rows: Vec<Row>,
 }
 
-/// `None`: too few, or what more than a lock has to be written for.
+/// `None`: too few, or more than a lock has to be written for some of them.
 async fn lock_jobs(
     boss: &Boss,
     on: On<'_>,
@@ -269,19 +268,16 @@ async fn lock_jobs(
     count: i64,
 ) -> Result<Option<Locked>, Fault> {
     let [(queue, _)] = wants else { return Ok(None) };
-    let floor = boss.floors.of(std::iter::once(queue))[0];
+    let floor = boss.floors.of(std::iter::once(queue)).pop().unwrap_or_else(Floor::bottom);
+    let (names, first) = (vec![queue.as_str()], boss.deferred.first());
     let text = boss.texts.get(BossSql::Defer, table, Pick::Plain);
-    let params: [&(dyn crate::sql::Param + Sync); 4] = [&queue.as_str(), &count, &floor.priority, &floor.created];
+    let params: [&(dyn Param + Sync); 5] = [&names, &count, &floor.priority, &floor.created, &first];
     let rows = boss.shared.texts.run_text(on, &text, &params).await?;
-    let Some(first) = rows.first().filter(|_| rows.len() as i64 >= JOBS_MIN) else {
-        // There may be more in front of the floor.
-        boss.floors.forget(queue);
-        return Ok(None);
-    };
-    if !rows.iter().all(|row| row.get::<_, bool>(claim::FIT)) {
-        return Ok(None);
-    }
-    let (call, start) = claim::call_of(first);
+    let found = rows.len() as i64;
+    let whole = found == count || floor == Floor::bottom();
+    let fit = || rows.iter().all(|row| row.get::<_, bool>(claim::FIT));
+    let Some(one) = rows.first().filter(|_| found >= JOBS_MIN && whole && fit()) else { return Ok(None) };
+    let (call, start) = claim::call_of(one);
     let taken = claim::taken(boss, wants, &rows);
     if taken.claimed.iter().any(|one| held::has_beside(&one.claim)) {
         return Ok(None);
@@ -304,11 +300,10 @@ pub(crate) async fn settle(boss: &Boss, batch: &[Settlement]) -> Result<Vec<Opti
         }
     }
     for (call, places) in calls {
-        let Some(claim) = boss.deferred.find(call) else { continue };
-        let mut claim = claim.lock().await;
-        let Some(open) = claim.as_mut() else { continue };
-        let (mut done, mut left) = (Done::default(), open.jobs.clone());
-        let mut sought = Vec::new();
+        let Some(slot) = boss.deferred.find(call) else { continue };
+        let mut turn = slot.lock().await;
+        let Some(open) = turn.as_mut() else { continue };
+        let (mut done, mut settled, mut left) = (Done::default(), Vec::new(), open.jobs.clone());
         for place in places {
             let one = &batch[place];
             let row = held::row(&one.claim);
@@ -318,15 +313,14 @@ pub(crate) async fn settle(boss: &Boss, batch: &[Settlement]) -> Result<Vec<Opti
                 done.jobs.push(Key(row));
                 done.outputs.push(output);
                 done.places.push(tid);
-                sought.push((place, row));
+                settled.push((place, row));
             }
         }
         let completed = end(boss, open, &done, &left).await?;
-        *claim = None;
-        for (place, _) in sought.iter().filter(|(_, row)| completed.contains(row)) {
-            boss.calls.ended([call]);
-            verdicts[*place] = Some(Verdict::Settled(millstream_core::JobState::Completed));
-        }
+        *turn = None;
+        settled.retain(|(_, row)| completed.as_ref().is_none_or(|some| some.contains(row)));
+        boss.calls.ended(settled.iter().map(|_| call));
+        settled.into_iter().for_each(|(place, _)| verdicts[place] = Some(Verdict::Settled(JobState::Completed)));
     }
     Ok(verdicts)
 }
@@ -345,14 +339,13 @@ pub(crate) async fn start_calls(boss: &Boss, calls: impl Iterator<Item = i64>) -
     if boss.deferred.is_empty() {
         return Ok(());
     }
-    let mut seen = std::collections::BTreeSet::new();
-    for call in calls.filter(|call| seen.insert(*call)) {
-        let Some(claim) = boss.deferred.find(call) else { continue };
-        let mut claim = claim.lock().await;
-        let Some(open) = claim.as_mut() else { continue };
+    for call in calls.collect::<BTreeSet<i64>>() {
+        let Some(slot) = boss.deferred.find(call) else { continue };
+        let mut turn = slot.lock().await;
+        let Some(open) = turn.as_mut() else { continue };
         let left = open.jobs.clone();
         end(boss, open, &Done::default(), &left).await?;
-        *claim = None;
+        *turn = None;
     }
     Ok(())
 }
@@ -365,28 +358,25 @@ struct Done {
     places: Vec<Tid>,
 }
 
-/// Writes a claim's end. Answers what of `done` is completed; the rest is started, as `left` is. After an error, and where
-/// the caller gave up on the way, the claim is still there, without its locks, and is ended by the next who tries.
-async fn end(boss: &Boss, open: &mut Open, done: &Done, left: &HashMap<Uuid, Tid>) -> Result<HashSet<Uuid>> {
+/// Writes a claim's end. Answers what of `done` is completed, `None` for all of it; the rest is started, as `left` is. A
+/// future that is dropped before its end, or an error, leaves a claim that has lost its locks; whoever is next ends that.
+async fn end(boss: &Boss, open: &mut Open, done: &Done, left: &HashMap<Uuid, Tid>) -> Result<Option<HashSet<Uuid>>> {
+    if left.len() * 4 > open.jobs.len() {
+        boss.deferred.doubt(&open.queue);
+    } else {
+        boss.deferred.trust(&open.queue);
+    }
     let written = match open.unit.take() {
-        Some(unit) => {
-            if left.len() * 4 > open.jobs.len() {
-                boss.deferred.doubt(&open.queue);
-            } else {
-                boss.deferred.trust(&open.queue);
-            }
-            write(boss, unit, open, done, left).await
-        }
+        Some(unit) => write(boss, unit, open, done, left).await,
         None => Err(Fault::Raced),
     };
     let completed = match written {
-        Ok(true) => done.jobs.iter().map(|Key(job)| *job).collect(),
-        Ok(false) => HashSet::new(),
+        Ok(true) => None,
+        Ok(false) => Some(HashSet::new()),
         Err(fault) => {
-            tracing::warn!(queue = %open.queue, ?fault, "a claim's locks are lost: its jobs are started, but for what others took");
+            tracing::warn!(queue = %open.queue, ?fault, "a claim is not settled as one: its jobs are started, but for what others took");
             boss.floors.forget(&open.queue);
-            let again = again!(boss, "start jobs", start_again(boss, open, done));
-            again.inspect_err(|_| boss.deferred.put_off(open.call))?
+            Some(again!(boss, "start jobs", start_again(boss, open, done))?)
         }
     };
     lock(&boss.deferred.open).remove(&open.call);
@@ -394,14 +384,14 @@ async fn end(boss: &Boss, open: &mut Open, done: &Done, left: &HashMap<Uuid, Tid
 }
 
 async fn write(boss: &Boss, unit: Unit, open: &Open, done: &Done, left: &HashMap<Uuid, Tid>) -> Result<bool, Fault> {
-    let all = done.jobs.len();
+    let all = done.jobs.len() as i64;
     let mut completed = false;
     if all > 0 {
-        let Done { jobs, outputs, places } = done;
-        let rows =
-            boss.run_in(unit.on()?, BossSql::DeferComplete, &open.table, &[jobs, outputs, places, &open.start]).await?;
+        let (Done { jobs, outputs, places }, whole) = (done, left.is_empty());
+        let params: [&(dyn Param + Sync); 6] = [jobs, outputs, places, &open.start, &open.call, &whole];
+        let rows = boss.run_in(unit.on()?, BossSql::DeferComplete, &open.table, &params).await?;
         let count: i64 = rows.first().map_or(0, |row| row.get(0));
-        completed = count == all as i64;
+        completed = count == all;
         if !completed && count > 0 {
             return Err(Fault::Raced);
         }
@@ -417,7 +407,7 @@ async fn write(boss: &Boss, unit: Unit, open: &Open, done: &Done, left: &HashMap
 async fn start(boss: &Boss, on: On<'_>, open: &Open, jobs: &HashMap<Uuid, Tid>) -> Result<(), Fault> {
     let (keys, places): (Vec<Key>, Vec<Tid>) = jobs.iter().map(|(job, place)| (Key(*job), *place)).unzip();
     let (name, lease) = (open.queue.as_str(), boss.lease());
-    let params: [&(dyn crate::sql::Param + Sync); 6] = [&open.call, &open.start, &name, &keys, &places, &lease];
+    let params: [&(dyn Param + Sync); 6] = [&open.call, &open.start, &name, &keys, &places, &lease];
     boss.run_in(on, BossSql::DeferStart, &open.table, &params).await?;
     Ok(())
 }
@@ -430,7 +420,7 @@ async fn start_again(boss: &Boss, open: &Open, done: &Done) -> Result<HashSet<Uu
     if done.jobs.is_empty() {
         return Ok(HashSet::new());
     }
-    let params: [&(dyn crate::sql::Param + Sync); 3] = [&open.queue.as_str(), &done.jobs, &open.start];
+    let params: [&(dyn Param + Sync); 3] = [&open.queue.as_str(), &done.jobs, &open.start];
     let rows = boss.run_in(On::Conn(&conn), BossSql::DeferLook, &open.table, &params).await?;
     let job = |row: &Row| {
         let Key(job) = row.get(0);
@@ -439,28 +429,24 @@ async fn start_again(boss: &Boss, open: &Open, done: &Done) -> Result<HashSet<Uu
     Ok(rows.iter().map(job).collect())
 }
 
-/// Ends claims whose time is up, for as long as the store is open.
+/// Ends claims whose time is up, for as long as the store is open: each by itself, so that a connection that hangs holds up
+/// no other.
 pub(crate) async fn run(boss: Arc<Boss>) {
+    let mut ending = JoinSet::new();
     loop {
         let (due, next) = boss.deferred.due();
-        if due.is_empty() {
-            let time = async {
-                match next {
-                    Some(left) => tokio::time::sleep(left).await,
-                    None => std::future::pending().await,
-                }
-            };
-            // What was opened meanwhile may be due before what could not be ended.
-            tokio::select! {
-                () = time => {}
-                () = boss.deferred.opened.notified() => {}
-            }
-            continue;
-        }
         for call in due {
-            if let Err(error) = start_calls(&boss, std::iter::once(call)).await {
-                tracing::warn!(%error, "jobs that were locked are not started yet");
-            }
+            let boss = boss.clone();
+            ending.spawn(async move {
+                if let Err(error) = start_calls(&boss, std::iter::once(call)).await {
+                    tracing::warn!(%error, "jobs that were locked are not started yet");
+                }
+            });
+        }
+        tokio::select! {
+            () = tokio::time::sleep(next.unwrap_or(IDLE)) => {}
+            () = boss.deferred.opened.notified() => {}
+            Some(_) = ending.join_next() => {}
         }
     }
 }

@@ -35,6 +35,10 @@ pub struct PgBossOptions {
     pub supervise_every: Duration,
     /// Whether it takes turns at schedules. On by default.
     pub schedule: bool,
+    /// Whether a worker with a backlog of jobs that end within milliseconds starts and completes them in one write: their
+    /// rows are locked meanwhile, by up to six connections of a pool of at least ten, and are `active` only where they last.
+    /// On by default.
+    pub defer_starts: bool,
 }
 
 impl PgBossOptions {
@@ -49,6 +53,7 @@ impl PgBossOptions {
             supervise: true,
             supervise_every: Duration::from_secs(60),
             schedule: true,
+            defer_starts: true,
         }
     }
 

@@ -13,7 +13,13 @@ use super::{
     sql::BossSql,
     words,
 };
-use crate::{fault::Fault, queue::moves::Kind as Native, rows::Time, shared::transact, sql::On};
+use crate::{
+    fault::Fault,
+    queue::moves::Kind as Native,
+    rows::Time,
+    shared::transact,
+    sql::{On, Param},
+};
 
 /// Jobs of one transaction.
 const BATCH: i64 = 500;
@@ -26,6 +32,9 @@ pub(crate) async fn rescue(boss: &Boss) -> Result<u64> {
     }
     boss.call("forget claims that are over", BossSql::Over, &[&boss.lease()]).await?;
     boss.calls.forget_older(boss.shared.lease());
+    if let Some(row) = boss.call("look into the book of claims", BossSql::BookFirst, &[]).await?.first() {
+        boss.deferred.set_first(row.get(0));
+    }
     Ok(rescued)
 }
 
@@ -54,7 +63,9 @@ async fn rescue_batch(boss: &Boss, lost: BossSql) -> Result<(i64, Moved), Fault>
 
 async fn rescue_in(boss: &Boss, on: On<'_>, lost: BossSql) -> Result<(i64, Moved), Fault> {
     let kind = if lost == BossSql::Crashed { Kind::Crash } else { Kind::Of(Native::Expire) };
-    let expired = boss.run(on, lost, &[&boss.lease(), &BATCH]).await?;
+    let lease = boss.lease();
+    let (all, expired): (&[&(dyn Param + Sync)], _) = (&[&lease, &BATCH], lost != BossSql::Crashed);
+    let expired = boss.run(on, lost, if expired { all } else { &all[1..] }).await?;
     if expired.is_empty() {
         return Ok((0, Moved::default()));
     }

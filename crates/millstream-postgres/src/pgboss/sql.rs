@@ -13,11 +13,13 @@ statements! {
     Backoff = "pgboss/backoff",
     Beat = "pgboss/beat",
     BecameDue = "pgboss/became_due",
+    BookFirst = "pgboss/book_first",
     Claim = "pgboss/claim",
     Complete = "pgboss/complete",
     CompleteAt = "pgboss/complete_at",
     Counts = "pgboss/counts",
     Crashed = "pgboss/crashed",
+    Dead = "pgboss/dead",
     Defer = "pgboss/defer",
     DeferComplete = "pgboss/defer_complete",
     DeferLook = "pgboss/defer_look",
@@ -99,6 +101,11 @@ impl BossSql {
     fn text(self) -> &'static str {
         Self::ALL[self as usize].1
     }
+
+    /// Its text without its header, as a part of another one.
+    fn bare(self) -> String {
+        self.text().lines().filter(|line| !line.starts_with("-- ")).collect::<Vec<_>>().join("\n")
+    }
 }
 
 /// Which jobs a claim picks from: what a queue's policy asks for, or the limit on its groups.
@@ -162,12 +169,11 @@ impl BossTexts {
     }
 
     fn fill(&self, sql: BossSql, table: &str, pick: Pick) -> String {
-        let part: String =
-            pick.part().text().lines().filter(|line| !line.starts_with("-- ")).collect::<Vec<_>>().join("\n");
         let lines: Vec<&str> = sql.text().lines().filter(|line| self.has(line)).collect();
         let whole = lines
             .join("\n")
-            .replace("{picked}", &part)
+            .replace("{picked}", &pick.part().bare())
+            .replace("{dead}", &BossSql::Dead.bare())
             .replace("{insert}", &self.as_text(BossSql::Insert, INSERT_PARAMS))
             .replace("{settle}", &self.as_text(BossSql::Settle, SETTLE_PARAMS));
         let text = seeks(&whole);

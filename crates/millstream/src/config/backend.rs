@@ -282,6 +282,7 @@ impl Picker<'_> {
     /// The queue's database, where the schema that the queue names is pg-boss's; what is beside it is where events are.
     fn pgboss(&self) -> PgBossBackend {
         let whole = |key: &str| self.entry(&["queue", "postgres", key]).and_then(|entry| entry.value.as_u64());
+        let flag = |key: &str| self.entry(&["queue", "postgres", key]).and_then(|entry| entry.value.as_bool());
         let base = PgBossBackend::default();
         PgBossBackend {
             postgres: self.postgres("queue"),
@@ -291,6 +292,7 @@ impl Picker<'_> {
             expire_hours: whole("expireInHours").unwrap_or(base.expire_hours),
             retention_days: whole("retentionDays").unwrap_or(base.retention_days),
             delete_after_days: whole("deleteAfterDays").unwrap_or(base.delete_after_days),
+            defer_starts: flag("deferStarts").unwrap_or(base.defer_starts),
             // Known when the queues are.
             group_concurrency: base.group_concurrency,
         }

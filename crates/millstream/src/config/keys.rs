@@ -205,12 +205,21 @@ pub(super) static GROUPS: &[Group] = &[
     Group {
         places: &["queue.postgres"],
         doc: "On pg-boss's tables only.",
-        leaves: &[leaf(
-            "retentionDays",
-            Kind::Whole(1, LONG_DAYS),
-            "7",
-            "How long a job that nobody started is kept, in days.",
-        )],
+        leaves: &[
+            leaf(
+                "retentionDays",
+                Kind::Whole(1, LONG_DAYS),
+                "7",
+                "How long a job that nobody started is kept, in days.",
+            ),
+            leaf(
+                "deferStarts",
+                Kind::Flag,
+                "true",
+                "Whether jobs of a backlog that end within milliseconds are started and completed in one write; `false`: \
+                 each is `active` first.",
+            ),
+        ],
     },
     Group {
         places: &["defaultJobOptions", "queues.*.defaultJobOptions"],

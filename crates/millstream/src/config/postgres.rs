@@ -68,6 +68,7 @@ pub struct PgBossBackend {
     pub(crate) expire_hours: u64,
     pub(crate) retention_days: u64,
     pub(crate) delete_after_days: u64,
+    pub(crate) defer_starts: bool,
     /// How many jobs of one group run at once, by queue.
     pub(crate) group_concurrency: BTreeMap<QueueName, u32>,
 }
@@ -83,6 +84,7 @@ impl Default for PgBossBackend {
             expire_hours: 24,
             retention_days: 7,
             delete_after_days: 30,
+            defer_starts: true,
             group_concurrency: BTreeMap::new(),
         }
     }

@@ -184,6 +184,10 @@ impl JobStore for Broken {
             return Err(Error::invalid("wants", 0, "at least one"));
         }
         let claimed = self.inner.jobs.claim(&self.wants(wants)).await?;
+        if self.has(Fault::LooseBrief) && wants.iter().all(|want| want.brief) {
+            let loose: Vec<ClaimRef> = claimed.iter().map(|one| one.claim.clone()).collect();
+            self.inner.jobs.release(&loose).await?;
+        }
         Ok(self.handed_out(claimed, wants))
     }
 

@@ -70,6 +70,8 @@ faults! {
     // Jobs out.
     /// A claimed job is handed out again by the next claim.
     DoubleClaim,
+    /// Jobs of a brief claim stay ready for others.
+    LooseBrief,
     /// A claimed job does not carry what its handler needs.
     BareClaim,
     /// A claim looks into the first queue only.

@@ -17,7 +17,7 @@ macro_rules! nouns {
 
 nouns! {
     enqueue ids limits options
-    claim order settle fence retry snooze release rescue beat
+    claim order settle fence retry snooze release rescue beat brief
     cancel remove promote delayed
     pause counts pages schedules watch wait
     effects append query pattern subscribe retention state
