@@ -517,12 +517,20 @@ async fn what_is_locked_can_be_removed() {
             let (queue, claimed) = world.claim_open(&world.store, "removed").await;
             let job = claimed[7].claim.job.clone();
             let (store, name, id) = (world.store.clone(), queue.clone(), job.clone());
-            let removing = tokio::spawn(async move { store.remove(&name, &id).await.unwrap() });
-            while world.number(waits).await == 0 && !removing.is_finished() {}
-            let waited = world.is_open(&queue).await && !removing.is_finished();
+            let mut removing = tokio::task::JoinSet::new();
+            removing.spawn(async move { store.remove(&name, &id).await.unwrap() });
+            let mut removed = removing.try_join_next();
+            while removed.is_none() && world.number(waits).await == 0 {
+                removed = removing.try_join_next();
+            }
+            let waited = removed.is_none() && world.is_open(&queue).await;
             let batch: Vec<Settlement> = claimed.iter().map(done).collect();
             settle(&world.store, &batch).await;
-            assert!(removing.await.unwrap(), "it was there on {}", world.version);
+            let removed = match removed {
+                Some(removed) => removed,
+                None => removing.join_next().await.unwrap(),
+            };
+            assert!(removed.unwrap(), "it was there on {}", world.version);
             assert!(world.store.job(&queue, &job).await.unwrap().is_none(), "it is gone on {}", world.version);
             assert_eq!(world.count(&queue, "state = 'completed'").await, MANY - 1, "on {}", world.version);
             met |= waited;
