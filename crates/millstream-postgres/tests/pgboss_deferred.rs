@@ -3,6 +3,8 @@
 
 use std::{
     collections::HashSet,
+    env,
+    process::{Child, Command, Stdio},
     sync::{
         Arc,
         atomic::{AtomicU32, Ordering},
@@ -11,9 +13,9 @@ use std::{
 };
 
 use millstream_core::{
-    Append, Claimed, Effects, EventStore, JobContext, JobError, JobEvents, JobId, JobName, JobState, JobStore,
+    Append, Claimed, Effects, Entropy, EventStore, JobContext, JobError, JobEvents, JobId, JobName, JobState, JobStore,
     NewEvent, NewJob, Outcome, Progress, QueueEventKind, QueueName, QueueProvider, Settlement, Signal, Store,
-    StoreOptions, Stores, StreamName, Verdict, Want, WorkerManager, WorkerOptions,
+    StoreOptions, Stores, StreamName, SystemEntropy, Verdict, Want, WorkerManager, WorkerOptions,
 };
 use millstream_postgres::pgboss::{PgBossOptions, PgBossStore};
 use millstream_servers::fault::{Direction, Proxy};
@@ -1024,6 +1026,102 @@ async fn two_processes_drain_a_queue() {
         assert_eq!((once + begun, world.writes(&queue).await), (ALL, once + 2 * begun), "on {}", world.version);
         assert!(once > 0, "nothing was deferred on {}", world.version);
         other.close().await.unwrap();
+        world.close().await;
+    }
+}
+
+/// A beat does not wait for a row that somebody is writing: settles lock in another order, and each would wait for the
+/// other. What holds is not lost by that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_beat_waits_for_no_row() {
+    for world in trial_worlds().await {
+        let queue = queue("beaten", 0);
+        world.store.enqueue(&jobs(&queue)).await.unwrap();
+        let claimed = world.store.claim(&[Want::new(queue.clone(), 3)]).await.unwrap();
+        let beats =
+            async || world.number("select count(distinct heartbeat_on) from pgboss.job where state = 'active'").await;
+        assert_eq!(beats().await, 1);
+        world.run("begin; select id from pgboss.job where state = 'active' order by id limit 1 for update").await;
+        assert_eq!(world.store.beat(&refs(&claimed)).await.unwrap(), Vec::new(), "on {}", world.version);
+        world.run("commit").await;
+        assert_eq!(beats().await, 2, "the others are renewed on {}", world.version);
+        settle_all(&world.store, &claimed).await;
+        world.close().await;
+    }
+}
+
+/// Set for a process that works a queue until its input ends, or it is killed: where.
+const PART: &str = "MILLSTREAM_DEFERRED_PART";
+/// `MILLSTREAM_KILL_JOBS` makes it a longer test.
+const KILL_JOBS: usize = 20_000;
+
+/// A part of the next test.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn part_that_works() {
+    let Ok(url) = env::var(PART) else { return };
+    let lease = Duration::from_secs(2);
+    let store = PgBossStore::connect(options(&url), StoreOptions { lease, ..StoreOptions::default() }).await.unwrap();
+    let manager = WorkerManager::new(Stores::of(Arc::new(store.clone())), WorkerOptions::default());
+    let handler = async |number: usize, _: JobContext| Ok::<_, JobError>(json!({ "of": number }));
+    manager.register(&queue("killed", 0), &JobName::new("work").unwrap(), handler).unwrap();
+    manager.start().await.unwrap();
+    let ended = tokio::task::spawn_blocking(|| std::io::stdin().read_line(&mut String::new()));
+    ended.await.unwrap().unwrap();
+    manager.close_all().await.unwrap();
+    store.close().await.unwrap();
+}
+
+/// Four processes drain a queue, and two of them are killed on the way: no job is lost, and none ends twice.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn killed_workers_lose_and_double_no_job() {
+    let jobs = env::var("MILLSTREAM_KILL_JOBS").map_or(KILL_JOBS, |text| text.parse().expect("a number"));
+    for world in trial_worlds().await {
+        let queue = queue("killed", 0);
+        for start in (0..jobs).step_by(5_000) {
+            let some = start..jobs.min(start + 5_000);
+            let all: Vec<NewJob> = some.map(|number| job(&queue, number).attempts(9)).collect();
+            world.store.enqueue(&all).await.unwrap();
+        }
+        let work = |_| {
+            let mut part = Command::new(env::current_exe().unwrap());
+            part.args(["--exact", "part_that_works", "--nocapture"]).env(PART, &world.url);
+            part.stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap()
+        };
+        let mut parts: Vec<Child> = (0..4).map(work).collect();
+        let random = SystemEntropy::new();
+        let mut moments = [random.next_u64(), random.next_u64()].map(|number| number as usize % (jobs * 9 / 10));
+        moments.sort_unstable();
+        let completed = async |at_least: usize| {
+            let reached = async {
+                while world.count(&queue, "state = 'completed'").await < at_least {
+                    // The count is not to take the machine from those who work.
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+            };
+            patiently("jobs go on being completed", reached).await;
+        };
+        for (part, moment) in parts.iter_mut().zip(moments) {
+            completed(moment).await;
+            part.kill().unwrap();
+            part.wait().unwrap();
+        }
+        completed(jobs).await;
+        for part in &mut parts[2..] {
+            drop(part.stdin.take());
+            assert!(part.wait().unwrap().success(), "a worker that nobody killed ends well on {}", world.version);
+        }
+        let right = "state = 'completed' and output = jsonb_build_object('of', data)";
+        assert_eq!((world.count(&queue, right).await, world.count(&queue, "true").await), (jobs, jobs));
+        let ends = format!("select count(*) from written where queue = '{queue}' and becomes = 'completed'");
+        assert_eq!(world.number(&ends).await as usize, jobs, "each once on {}", world.version);
+        let once = world.written(&queue, "created", "completed").await;
+        assert!(once > 0, "nothing was deferred on {}", world.version);
+        world.advance(world.store.lease() * 2).await;
+        world.store.rescue().await.unwrap();
+        let notes = world.number("select count(*) from millstream.boss_claim where deferred").await;
+        let again = world.count(&queue, "retry_count > 0").await;
+        println!("{}: killed after {moments:?} of {jobs}, {once} written once, {again} begun again", world.version);
+        assert_eq!(notes, 0, "on {}", world.version);
         world.close().await;
     }
 }
