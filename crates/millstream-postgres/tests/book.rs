@@ -124,6 +124,27 @@ async fn a_row_goes_when_all_its_jobs_are_settled() {
     }
 }
 
+/// A beat does not wait for a row that somebody is writing: settles lock in another order, and each would wait for the
+/// other. What holds is not lost by that.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_beat_waits_for_no_row() {
+    for mut trial in Trial::all().await {
+        let claimed = trial.take(3).await;
+        let claims: Vec<_> = claimed.iter().map(|one| one.claim.clone()).collect();
+        let leases = "select count(distinct lease_until) from millstream.job_live where state = 'a'";
+        let leases = async |trial: &Trial| trial.client.query_one(leases, &[]).await.unwrap().get::<_, i64>(0);
+        assert_eq!(leases(&trial).await, 1, "on {}", trial.version);
+        trial.pass(Duration::from_secs(1)).await;
+        let written = "begin; select job from millstream.job_live where state = 'a' order by job limit 1 for update";
+        trial.client.batch_execute(written).await.unwrap();
+        assert!(trial.store.beat(&claims).await.unwrap().is_empty(), "on {}", trial.version);
+        trial.client.batch_execute("commit").await.unwrap();
+        assert_eq!(leases(&trial).await, 2, "the others are renewed on {}", trial.version);
+        settle(&trial.store, &claimed, Outcome::Done(json!(1))).await;
+        trial.store.close().await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_renewed_stays_booked_and_is_rescued_when_it_is_renewed_no_more() {
     for mut trial in Trial::all().await {

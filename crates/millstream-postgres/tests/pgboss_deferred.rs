@@ -1072,6 +1072,7 @@ async fn part_that_works() {
 }
 
 /// Four processes drain a queue, and two of them are killed on the way: no job is lost, and none ends twice.
+#[expect(clippy::print_stdout, reason = "the figures of a long run are what it is for")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_workers_lose_and_double_no_job() {
     let jobs = env::var("MILLSTREAM_KILL_JOBS").map_or(KILL_JOBS, |text| text.parse().expect("a number"));
