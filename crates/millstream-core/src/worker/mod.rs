@@ -13,7 +13,9 @@
 //!   task for each. Where handlers are short it asks for what they will do in the next moment, too, so that a claim
 //!   is worth its commit; what then does not get its turn soon goes back.
 //! - The **settler** hands finished jobs to the store: whoever waits while a batch is in flight travels in the next
-//!   one. There is no timer. Where many wait, a second batch travels beside the first.
+//!   one. There is no timer. Where many wait, a second batch travels beside the first. Only where a store asks for the
+//!   jobs of one claim together, which it does of a backlog of short jobs, do their outcomes wait for each other, for
+//!   20 ms at most.
 //! - The **heart** beats on an OS thread with a runtime of its own, so that no handler can starve it. It stops
 //!   trusting a claim by the process's own monotonic clock: the moment before the last successful beat was sent,
 //!   plus the lease, less a margin.

@@ -46,8 +46,8 @@ use crate::{
 pub(crate) const JOBS_MIN: i64 = 200;
 /// How long a claim's jobs may stay unwritten: several times what a claim of brief jobs takes.
 const OPEN_MAX: Duration = Duration::from_millis(100);
-/// At most so many of the pool's connections are in such transactions, and only where as many are left: one claim is
-/// under way, the jobs of one wait, those of one run, and one is settled.
+/// At most so many of the pool's connections are in such transactions, and only where some are left for others: two claims
+/// are under way, the jobs of one wait or run, two are settled, and one waits for that.
 const OPEN_AT_ONCE: usize = 6;
 const POOL_MIN: usize = OPEN_AT_ONCE + 4;
 /// The server gives up a transaction whose process does not go on: it was stopped, or the way to it is cut. Longer than a
