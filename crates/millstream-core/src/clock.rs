@@ -22,6 +22,12 @@ pub trait Clock: Send + Sync + 'static {
     fn monotonic(&self) -> Duration;
     /// Ends when `monotonic` has grown by `duration`.
     fn sleep(&self, duration: Duration) -> Sleep;
+
+    /// Ends when [`monotonic`](Self::monotonic) has reached this: no step of the clock falls between a look at it and the
+    /// sleep.
+    fn sleep_until(&self, until: Duration) -> Sleep {
+        self.sleep(until.saturating_sub(self.monotonic()))
+    }
 }
 
 /// The machine's clock.
@@ -109,8 +115,12 @@ impl Clock for ManualClock {
     }
 
     fn sleep(&self, duration: Duration) -> Sleep {
+        let until = self.shared.elapsed.borrow().saturating_add(duration);
+        self.sleep_until(until)
+    }
+
+    fn sleep_until(&self, until: Duration) -> Sleep {
         let mut elapsed = self.shared.elapsed.subscribe();
-        let until = elapsed.borrow().saturating_add(duration);
         Box::pin(async move {
             // The sender lives in the clock; if it is gone, nobody can advance time any more.
             if elapsed.wait_for(|elapsed| *elapsed >= until).await.is_err() {

@@ -82,11 +82,10 @@ impl Beating {
         let interval = self.jobs.lease() / BEATS_PER_LEASE;
         let mut beat_at = self.first_at;
         loop {
-            let pause = beat_at.saturating_sub(self.clock.monotonic());
             tokio::select! {
                 () = self.stop.cancelled() => return,
                 () = self.poke.notified() => {}
-                () = self.clock.sleep(pause) => {}
+                () = self.clock.sleep_until(beat_at) => {}
                 () = self.distrusting() => continue,
             }
             let asked_at = self.clock.monotonic();
@@ -104,7 +103,7 @@ impl Beating {
     async fn distrusting(&self) {
         let now = self.clock.monotonic();
         match self.held.distrust(now) {
-            Some(until) => self.clock.sleep(until - now).await,
+            Some(until) => self.clock.sleep_until(until).await,
             None => std::future::pending().await,
         }
     }
