@@ -676,6 +676,12 @@ async fn what_may_not_be_deferred_is_not() {
 
         let small = PgBossOptions { postgres: options(&world.url).postgres.pool_size(9), ..options(&world.url) };
         let small = PgBossStore::connect(small, StoreOptions::default()).await.unwrap();
+        let told = PgBossOptions { defer_starts: false, ..options(&world.url) };
+        let told = PgBossStore::connect(told, StoreOptions::default()).await.unwrap();
+        let queue = next();
+        world.store.enqueue(&jobs(&queue)).await.unwrap();
+        plain(&told, &queue, &[brief(&queue)], "it was told not to").await;
+        told.close().await.unwrap();
         for events in [JobEvents::Failures, JobEvents::All] {
             let logging = StoreOptions { job_events: events, ..StoreOptions::default() };
             let logging = PgBossStore::connect(options(&world.url), logging).await.unwrap();
